@@ -1,0 +1,44 @@
+# `make demo` and `make test` are all a new user needs; both install first when something changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+BATCH := demo
+FRAMES := 640
+SUBJECTS := 48
+
+.PHONY: .venv demo test test-slow ui lint clean
+
+.venv: $(STAMP)
+
+$(STAMP): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,dicom,ocr-offline,ui]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/fusc init
+	$(BIN)/fusc phantom data/inbox/$(BATCH) --frames $(FRAMES) --subjects $(SUBJECTS)
+	$(BIN)/fusc add-batch data/inbox/$(BATCH)
+	$(BIN)/fusc run --batch $(BATCH) --preset demo
+	@echo "open data/report.html"
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/pytest
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+ui: $(STAMP)
+	$(BIN)/fusc init
+	$(BIN)/dagster dev -w workspace.yaml
+
+lint: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf data .dagster_state

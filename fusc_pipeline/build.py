@@ -1,0 +1,33 @@
+"""Where everything is wired, and the only place: assets, checks, jobs, resources, executor."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from fusc_pipeline.defs import checks, clustering, dataset, evaluation, ingestion, representation, text
+from fusc_pipeline.defs.jobs import preset_jobs
+from fusc_pipeline.defs.loggers import plain
+from fusc_pipeline.resources.resource import ParquetResource, StoreResource
+
+def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All definitions of the pipeline.
+
+    root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
+    tests and deployments that bring their own.
+    """
+    assets = dg.load_assets_from_modules([ingestion, text, dataset, representation, clustering, evaluation])
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=dg.load_asset_checks_from_modules([checks]),
+        jobs=preset_jobs(),
+        loggers={"plain": plain, "console": dg.colored_console_logger},
+        # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a step
+        # process costs two seconds and another import of torch, but frees its device memory when it ends.
+        executor=dg.multi_or_in_process_executor,
+        resources={
+            "store": StoreResource(root=root),
+            "io_manager": ParquetResource(root=root),
+            **(resources or {}),
+        },
+    )

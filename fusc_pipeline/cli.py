@@ -1,0 +1,144 @@
+"""`fusc`: the verbs Dagster lacks. Everything else is `dagster asset materialize` and the UI."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from fusc_pipeline.errors import BadInput, BadSetting, FuscError
+
+BATCH_PARTITIONS = "scan_batch"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point of the `fusc` command; returns the exit code (1: refused or failed, with a reason on stderr)."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.verb(arguments) or 0
+    except FuscError as refusal:
+        print(f"fusc: {refusal}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="fusc", description="Clusters of fetal ultrasound views from raw scans.")
+    verbs = parser.add_subparsers(required=True, metavar="verb")
+
+    verb = verbs.add_parser("init", help="make the data root, the key for patient hashes and the run history")
+    verb.set_defaults(verb=_init)
+
+    verb = verbs.add_parser("add-batch", help="register a folder of delivered scans as a scan batch")
+    verb.add_argument("folder", type=Path)
+    verb.add_argument("--key", help="batch key (default: the folder's name)")
+    verb.set_defaults(verb=_add_batch)
+
+    verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
+    verb.add_argument("--batch", help="batch key (default: every batch, then the corpus once)")
+    verb.add_argument("--preset", help="named settings; see `fusc presets`")
+    verb.add_argument("--select", default="*", help="asset selection, Dagster's syntax (default: everything)")
+    verb.add_argument("--set", action="append", default=[], metavar="ASSET.FIELD=VALUE", help="override one setting")
+    verb.set_defaults(verb=_run)
+
+    verb = verbs.add_parser("presets", help="list the presets, or print one")
+    verb.add_argument("name", nargs="?")
+    verb.set_defaults(verb=_presets)
+
+    verb = verbs.add_parser("files", help="which delivered files were rejected, by their names on this machine")
+    verb.add_argument("batch")
+    verb.set_defaults(verb=_files)
+
+    verb = verbs.add_parser("phantom", help="write a batch of synthetic scans")
+    verb.add_argument("folder", type=Path)
+    verb.add_argument("--frames", type=int, default=640)
+    verb.add_argument("--subjects", type=int, default=48)
+    verb.add_argument("--seed", type=int, default=0)
+    verb.set_defaults(verb=_phantom)
+    return parser
+
+
+def _store():
+    from fusc_pipeline.resources.resource import StoreResource
+
+    return StoreResource()
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    import dagster as dg
+
+    from fusc_pipeline.scans.identity import create_key
+
+    inbox = _store().inbox()
+    inbox.private.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = inbox.private / "hmac.key"
+    if not key.exists():
+        create_key(key)
+        print(f"made {key}: keep it, and keep it secret; without it patients cannot be told apart consistently")
+    (inbox.root / "inbox").mkdir(exist_ok=True)
+    with dg.DagsterInstance.get() as instance:  # makes the run history before several processes want to at once
+        instance.get_runs(limit=1)
+    print(f"ready: data root {inbox.root}")
+
+
+def _add_batch(arguments: argparse.Namespace) -> None:
+    import dagster as dg
+
+    from fusc_pipeline.scans.batch import validate_batch_key
+
+    folder = arguments.folder.resolve()
+    batch = validate_batch_key(arguments.key or folder.name)
+    _store().inbox().register(batch, folder)
+    with dg.DagsterInstance.get() as instance:
+        known = batch in instance.get_dynamic_partitions(BATCH_PARTITIONS)
+        if not known:
+            instance.add_dynamic_partitions(BATCH_PARTITIONS, [batch])
+    print(f"batch {batch!r} {'was known' if known else 'added'}; next: fusc run --batch {batch}")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fusc_pipeline.runner import run
+
+    return run(arguments.batch, arguments.preset, arguments.select, arguments.set)
+
+
+def _presets(arguments: argparse.Namespace) -> None:
+    import yaml
+
+    from fusc_pipeline.presets import load_preset, preset_names
+
+    print(yaml.safe_dump(load_preset(arguments.name), sort_keys=False) if arguments.name else "\n".join(preset_names()))
+
+
+def _files(arguments: argparse.Namespace) -> None:
+    resource = _store()
+    names = resource.inbox().file_names(arguments.batch)
+    rows = resource.get().table("rejected_scans", arguments.batch).to_pylist()
+    for row in rows:
+        frame = "" if row["frame_index"] is None else f" frame {row['frame_index']}"
+        print(f"{names.get(row['file_key'], row['file_key'])}{frame}: {row['reason']}: {row['detail']}")
+    print(f"{len(rows)} rejected")
+
+
+def _phantom(arguments: argparse.Namespace) -> None:
+    from fusc_pipeline.phantom.batch import write_batch
+    from fusc_pipeline.phantom.config import PhantomConfig
+
+    settings = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    folder = arguments.folder
+    marker = folder / "_PHANTOM.json"
+    if marker.exists():
+        if json.loads(marker.read_text()) == settings:
+            print(f"{folder} holds this phantom batch already")
+            return
+        raise BadInput(f"{folder} holds another phantom batch; give another folder or remove it")
+    if folder.exists() and any(folder.iterdir()):
+        raise BadInput(f"{folder} is not empty; give a new folder")
+    if arguments.frames < 1 or arguments.subjects < 1:
+        raise BadSetting("--frames and --subjects must be 1 or more")
+    truth = write_batch(folder, PhantomConfig(**settings))
+    marker.write_text(json.dumps(settings))
+    print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}; truth (for scoring only): {truth}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

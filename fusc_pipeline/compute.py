@@ -1,0 +1,69 @@
+"""Which device, precision and how many threads: decided once, used by every model. Imports torch only when asked."""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+def usable_cores() -> int:
+    """Cores this process may run on (its affinity mask, not the machine's count)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and how to use it. CPU is a first-class device: bf16 where the silicon multiplies it, fp32 elsewhere.
+
+    device: "cuda", "mps" or "cpu"; bf16: run forward passes under bfloat16 autocast; channels_last: NHWC convolutions;
+    threads: OpenMP threads of this process (several threads fall off a cliff when the cores are shared).
+    """
+
+    device: str = "cpu"
+    bf16: bool = False
+    channels_last: bool = True
+    threads: int = 1
+
+    @classmethod
+    def detect(cls, device: str | None = None, threads: int | None = None) -> "Compute":
+        """The best device here (`cuda` > `mps` > `cpu`), or the one named; raises ValueError when that one is missing."""
+        import torch
+
+        found = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
+        chosen = device or found[0]
+        if chosen not in found:
+            raise ValueError(f"device {chosen!r} is not usable here; usable: {', '.join(found)}")
+        if chosen == "cpu":
+            bf16 = _cpu_multiplies_bf16()
+        else:
+            bf16 = chosen == "cuda" and torch.cuda.is_bf16_supported()
+        return cls(device=chosen, bf16=bf16, threads=threads or usable_cores())
+
+    def apply_threads(self) -> None:
+        """Set torch's thread count for this process."""
+        import torch
+
+        torch.set_num_threads(self.threads)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """bfloat16 autocast on this device, or nothing where bf16 is off."""
+        import torch
+
+        return torch.autocast(self.device, torch.bfloat16) if self.bf16 else contextlib.nullcontext()
+
+    def place(self, module: Any) -> Any:
+        """A torch module on the device, in channels_last memory format when that is on."""
+        import torch
+
+        module = module.to(self.device)
+        return module.to(memory_format=torch.channels_last) if self.channels_last else module
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """AMX-BF16 or AVX512-BF16: without either, bf16 on CPU is emulated and slower than fp32."""
+    try:
+        with open("/proc/cpuinfo") as stream:
+            flags = next((line for line in stream if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags

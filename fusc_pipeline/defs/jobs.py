@@ -1,0 +1,18 @@
+"""Jobs: one for each preset, over the whole graph."""
+
+import dagster as dg
+
+from fusc_pipeline.presets import load_preset, preset_names
+
+
+def preset_jobs() -> list:
+    """A job per preset; in the UI, pick a batch and launch."""
+    return [
+        dg.define_asset_job(
+            name=name,
+            selection="*",
+            config=load_preset(name),
+            description=f"The whole graph for one scan batch with the settings of the preset `{name}`.",
+        )
+        for name in preset_names()
+    ]

@@ -1,0 +1,22 @@
+"""A console logger for `fusc run`: the assets' own messages, one short line each, without Dagster's event stream."""
+
+import logging
+import sys
+
+import dagster as dg
+
+
+class _Short(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        meta = getattr(record, "dagster_meta", None)
+        message = getattr(meta, "orig_message", None) or (meta or {}).get("orig_message") or record.getMessage()
+        return f"   {self.formatTime(record, '%H:%M:%S')} {message}"
+
+
+@dg.logger(description="One short line per message of the assets; for people at a terminal.")
+def plain(_context: dg.InitLoggerContext) -> logging.Logger:
+    logger = logging.Logger("fusc", logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Short())
+    logger.addHandler(handler)
+    return logger

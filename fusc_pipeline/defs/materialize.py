@@ -1,0 +1,121 @@
+"""How every asset materialises: decide by fingerprint whether there is work, do it, publish it whole, describe it.
+
+No asset logic lives here, only what all of them share.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from fusc_pipeline.errors import FuscError
+from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
+
+
+class AssetConfig(dg.Config):
+    """What every asset's config has. Fields marked runtime change how the work is done, not what comes out."""
+
+    force: bool = Field(
+        default=False,
+        description="Make it again even when an output with this fingerprint exists.",
+        json_schema_extra={"runtime": True},
+    )
+
+    def deciding(self) -> dict[str, Any]:
+        """The fields that decide the result: what goes into the fingerprint."""
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in self.model_dump().items()
+            if not (fields[name].json_schema_extra or {}).get("runtime")
+        }
+
+
+def column_schema(asset: str) -> dict[str, Any]:
+    """Definition-time metadata: the Columns tab of the UI, before the first run."""
+    from fusc_pipeline.schemas import TABLES
+
+    columns = [
+        dg.TableColumn(
+            name=f.name,
+            type=str(f.type),
+            description=(f.metadata or {}).get(b"comment", b"").decode(),
+            constraints=dg.TableColumnConstraints(nullable=f.nullable),
+        )
+        for f in TABLES[asset]
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns=columns)}
+
+
+def materialize(
+    context: dg.AssetExecutionContext,
+    store: Store,
+    config: AssetConfig,
+    produce: Callable[[Draft], None],
+    *,
+    upstream: Sequence[str] = (),
+    inputs: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    model: bool = False,
+) -> dg.MaterializeResult:
+    """Return at once when an output with the same fingerprint stands; else run `produce` on a draft and publish it.
+
+    `upstream` names assets whose data versions are inputs (of this partition where they have it); `inputs` adds
+    others; `extra` is what else decides the result (engine, weights). `produce` writes files and `draft.metadata`.
+    A FuscError becomes a failure that is not retried: the same input would be refused again.
+    """
+    asset = context.asset_key.to_user_string()
+    partition = context.partition_key if context.assets_def.partitions_def is not None else None
+    try:
+        versions = {name: _upstream_version(store, context, name, partition) for name in upstream}
+        recipe = Recipe(context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {})
+        all_inputs = {**versions, **(inputs or {})}
+        fingerprint = recipe.fingerprint(all_inputs)
+        found = None if config.force else store.find(asset, partition, fingerprint)
+        if found is not None:
+            context.log.info(f"{asset}: an output with this fingerprint stands ({fingerprint[:16]}); nothing to do")
+            return _result(store, found, cache="hit")
+        with store.write(asset, partition, recipe, all_inputs, model=model) as draft:
+            produce(draft)
+    except FuscError as refusal:
+        raise dg.Failure(description=str(refusal), allow_retries=False) from refusal
+    except OSError as error:
+        if error.errno in _FATAL_OS_ERRORS:
+            raise dg.Failure(
+                description=f"{asset}: {error.strerror} while writing under {store.root}; nothing half-written is "
+                "visible and the last good version is in use. Free space (or raise the quota), then run again.",
+                allow_retries=False,
+            ) from error
+        raise
+    return _result(store, store.require(asset, partition), cache="miss")
+
+
+_FATAL_OS_ERRORS = frozenset({28, 122, 30})  # ENOSPC, EDQUOT, EROFS: waiting 30 s does not help
+
+
+def _upstream_version(store: Store, context: dg.AssetExecutionContext, name: str, partition: str | None) -> str:
+    return store.require(name, partition if name in PARTITIONED else None).data_version
+
+
+# Assets made per scan batch; an asset outside this set is made once for the whole corpus.
+PARTITIONED = frozenset({"scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images"})
+
+
+def _result(store: Store, record: Record, cache: str) -> dg.MaterializeResult:
+    folder = store.folder(record.asset, record.partition)
+    metadata = {name: _shown(value) for name, value in record.metadata.items()}
+    metadata |= {
+        "fusc/cache": cache,
+        "fusc/fingerprint": record.fingerprint[:16],
+        "fusc/seconds": record.seconds,
+        "dagster/uri": str(folder),
+    }
+    return dg.MaterializeResult(data_version=dg.DataVersion(record.data_version), metadata=metadata)
+
+
+def _shown(value: Any) -> Any:
+    """Metadata is kept as JSON so that a cache hit shows it again: {"md": text} is Markdown, the rest is itself."""
+    if isinstance(value, dict) and set(value) == {"md"}:
+        return dg.MetadataValue.md(value["md"])
+    return value

@@ -1,0 +1,13 @@
+"""What the pipeline refuses, in words a person can act on. Every message names the file or setting and says what to do."""
+
+
+class FuscError(Exception):
+    """Base of every refusal. Never retried: the same input would be refused again."""
+
+
+class BadInput(FuscError):
+    """A file, folder or table that cannot be used as it is."""
+
+
+class BadSetting(FuscError):
+    """A configuration value, environment variable or key file that cannot be used as it is."""

@@ -1,0 +1,61 @@
+"""Named run configurations: YAML files in this folder, each also a job in the UI. Unknown names and keys are refused."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from fusc_pipeline.errors import BadSetting
+
+TOP_LEVEL = ("ops", "execution", "resources", "loggers")
+
+
+def preset_names() -> list[str]:
+    """Names of the presets inside the package."""
+    return sorted(p.name.removesuffix(".yaml") for p in resources.files(__name__).iterdir() if p.name.endswith(".yaml"))
+
+
+def load_preset(name: str) -> dict[str, Any]:
+    """The run configuration of that name; raises BadSetting with the nearest known name."""
+    if name not in preset_names():
+        raise BadSetting(f"there is no preset {name!r}{_nearest(name, preset_names())}")
+    return yaml.safe_load(resources.files(__name__).joinpath(f"{name}.yaml").read_text()) or {}
+
+
+def check_run_config(config: Mapping[str, Any], known: Mapping[str, Iterable[str]]) -> None:
+    """Raise BadSetting for the first unknown asset or field, with the nearest known one.
+
+    `known` gives the config fields of each asset by the asset's name.
+    """
+    _check(config, TOP_LEVEL, "run config")
+    ops = config.get("ops") or {}
+    _check(ops, known, "ops")
+    for asset, body in ops.items():
+        _check(body or {}, ("config", "inputs", "outputs"), f"ops.{asset}")
+        _check((body or {}).get("config") or {}, known[asset], f"ops.{asset}.config")
+
+
+def apply_setting(config: dict[str, Any], setting: str) -> None:
+    """Put `asset.field=value` (the value is YAML) into a run configuration; raises BadSetting for another form."""
+    path, equals, value = setting.partition("=")
+    asset, dot, name = path.partition(".")
+    if not (equals and dot and asset and name):
+        raise BadSetting(f"--set {setting!r} is not of the form asset.field=value, e.g. simclr_encoder.epochs=50")
+    body = config.setdefault("ops", {}).setdefault(asset, {}).setdefault("config", {})
+    body[name] = yaml.safe_load(value)
+
+
+def _check(found: Mapping[str, Any], known: Iterable[str], where: str) -> None:
+    if not isinstance(found, Mapping):
+        raise BadSetting(f"{where} must be a mapping of names to values, not {type(found).__name__}")
+    names = list(known)
+    for key in found:
+        if key not in names:
+            raise BadSetting(f"{where} has an unknown key {key!r}{_nearest(str(key), names)}")
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"

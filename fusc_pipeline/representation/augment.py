@@ -1,0 +1,184 @@
+"""Random views of grey images, drawn per sample and computed per batch on the device. Decoding is `pixels`' part.
+
+torchvision's transforms draw once for a whole batch, so a batch of B images would need B calls; here one
+`affine_grid` + `grid_sample` does crop, mirror and rotation of all of them, and the rest is elementwise.
+Parameters are drawn on the CPU from an explicit generator: a few numbers per image, the same on every device.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fusc_pipeline.compute import Compute
+from fusc_pipeline.representation.pixels import PixelBatches
+from fusc_pipeline.settings import check_settings, setting
+
+# Grey level of ultrasound frames, most of it background; a fixed affine map, so that it needs no pass over the data.
+MEAN, STD = 0.2, 0.2
+
+View = Callable[[Tensor, torch.Generator], Tensor]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What a random view may differ in. Probabilities are per image."""
+
+    min_crop_scale: float = setting(0.2, "smallest crop, as a share of the image's area", 0.01, 1.0)
+    max_aspect: float = setting(4 / 3, "crops are between 1:this and this:1", 1.0, 4.0)
+    mirror_p: float = setting(0.5, "probability of a left-right mirror (LVOT and RVOT are chiral)", 0.0, 1.0)
+    rotation_degrees: float = setting(0.0, "rotation is uniform between minus this and this", 0.0, 180.0)
+    rotation_p: float = setting(0.8, "probability of a rotation", 0.0, 1.0)
+    jitter_p: float = setting(0.8, "probability of a change of brightness, contrast and gamma", 0.0, 1.0)
+    brightness: float = setting(0.4, "grey levels are multiplied by 1 ± this", 0.0, 0.9)
+    contrast: float = setting(0.4, "distances from the image's mean are multiplied by 1 ± this", 0.0, 0.9)
+    gamma: float = setting(0.0, "grey levels are raised to exp(± this)", 0.0, 1.0)
+    blur_p: float = setting(0.0, "probability of a Gaussian blur", 0.0, 1.0)
+    max_blur_sigma: float = setting(1.5, "the blur's standard deviation is 0.1 to this, in pixels", 0.1, 3.0)
+    cutout_p: float = setting(0.0, "probability of one square set to black", 0.0, 1.0)
+    cutout_size: float = setting(0.33, "largest side of that square, as a share of the image's side", 0.0, 0.9)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def simclr_augment(min_crop_scale: float = 0.2, rotation_degrees: float = 0.0) -> Augmentation:
+    """The paper's pretext views (METHODS §1.1): crop, mirror, jitter, no blur; rotation is ours, off in the paper's recipe."""
+    return Augmentation(min_crop_scale=min_crop_scale, rotation_degrees=rotation_degrees)
+
+
+def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
+    """Views for FUSC's anchors and neighbours and for self-labelling: little cropping, strong grey-level change, cutout.
+
+    It stands in for RandAugment's colour and geometry operations, most of which do nothing to a grey image.
+    """
+    return Augmentation(
+        min_crop_scale=0.5,
+        rotation_degrees=rotation_degrees,
+        brightness=0.5,
+        contrast=0.5,
+        gamma=0.4,
+        blur_p=0.2,
+        cutout_p=0.5,
+    )
+
+
+def supervised_augment(rotation_degrees: float = 0.0) -> Augmentation:
+    """Views for the supervised upper line (METHODS §1.7): crop 0.5 to 1, mirror, mild jitter."""
+    return Augmentation(
+        min_crop_scale=0.5, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2
+    )
+
+
+def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
+    """(B, S, S) uint8 → (B, 1, S, S) float32 standardised random views; `generator` is a CPU generator."""
+    draws = _Draws(len(pixels), generator, pixels.device)
+    images = eval_view(pixels, standardise=False)
+    grid = F.affine_grid(_affine(config, draws), list(images.shape), align_corners=False)
+    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if config.jitter_p > 0:
+        images = _jitter(images, config, draws)
+    if config.blur_p > 0:
+        images = _blur(images, config, draws)
+    if config.cutout_p > 0:
+        images = _cutout(images, config, draws)
+    return (images - MEAN) / STD
+
+
+def eval_view(pixels: Tensor, standardise: bool = True) -> Tensor:
+    """(B, S, S) uint8 → (B, 1, S, S) float32 without any change, in [0, 1] or standardised."""
+    images = pixels.unsqueeze(1).to(torch.float32) / 255
+    return (images - MEAN) / STD if standardise else images
+
+
+def augmented_view(pixels: np.ndarray, config: Augmentation, compute: Compute) -> View:
+    """(indices, generator) → random views of those rows of `pixels` (N, S, S), on the device."""
+    batches = PixelBatches(pixels, compute)
+    return lambda indices, generator: augment(batches(indices), config, generator)
+
+
+def plain_view(pixels: np.ndarray, compute: Compute) -> Callable[[Tensor], Tensor]:
+    """indices → those rows of `pixels` (N, S, S) as they are, standardised, on the device."""
+    batches = PixelBatches(pixels, compute)
+    return lambda indices: eval_view(batches(indices))
+
+
+class _Draws:
+    """Per-image random numbers, shape (B,), drawn on the CPU in a fixed order and moved to the device."""
+
+    def __init__(self, n: int, generator: torch.Generator, device: torch.device):
+        self.n, self.generator, self.device = n, generator, device
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return (torch.rand(self.n, generator=self.generator) * (high - low) + low).to(self.device)
+
+    def chosen(self, probability: float) -> Tensor:
+        return (torch.rand(self.n, generator=self.generator) < probability).to(self.device)
+
+
+def _affine(config: Augmentation, draws: _Draws) -> Tensor:
+    """(B, 2, 3): output coordinates → input coordinates, both from -1 to 1.
+
+    A box of the drawn area and aspect lies wholly inside the image, and is turned about its own centre; what the turn
+    takes from outside the image is black, as everything outside the fan is.
+    """
+    area = draws.uniform(config.min_crop_scale, 1.0)
+    aspect = torch.exp(draws.uniform(-math.log(config.max_aspect), math.log(config.max_aspect)))
+    width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
+    centre_x = draws.uniform(-1, 1) * (1 - width)
+    centre_y = draws.uniform(-1, 1) * (1 - height)
+    turned = draws.chosen(config.rotation_p)
+    angle = draws.uniform(-1, 1) * math.radians(config.rotation_degrees) * turned
+    mirror = 1.0 - 2.0 * draws.chosen(config.mirror_p)
+    cos, sin = angle.cos(), angle.sin()
+    first = torch.stack([width * cos * mirror, -height * sin, centre_x], 1)
+    second = torch.stack([width * sin * mirror, height * cos, centre_y], 1)
+    return torch.stack([first, second], 1)
+
+
+def _jitter(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
+    """Brightness, contrast about the image's mean, gamma; clipped to [0, 1]. Black stays black under each but contrast."""
+    changed = draws.chosen(config.jitter_p)
+
+    def factor(strength: float, neutral: float = 1.0) -> Tensor:
+        drawn = neutral + draws.uniform(-strength, strength)
+        return torch.where(changed, drawn, neutral).view(-1, 1, 1, 1)
+
+    brightness, contrast, gamma = factor(config.brightness), factor(config.contrast), factor(config.gamma, 0.0)
+    mean = images.mean(dim=(2, 3), keepdim=True)
+    images = (mean + (images - mean) * contrast).mul(brightness).clamp(0, 1)
+    return images.pow(gamma.exp()) if config.gamma > 0 else images
+
+
+def _blur(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
+    """Separable Gaussian, one standard deviation per image; unchanged images get a kernel that is 1 at the centre.
+
+    Sums of shifted images instead of a grouped convolution: B groups of one channel are slow on CPU.
+    """
+    blurred = draws.chosen(config.blur_p)
+    sigma = draws.uniform(0.1, config.max_blur_sigma)
+    radius = math.ceil(2 * config.max_blur_sigma)
+    offsets = torch.arange(-radius, radius + 1, device=images.device)
+    kernel = torch.exp(-offsets.square() / (2 * sigma.square().unsqueeze(1)))
+    kernel = torch.where(blurred.unsqueeze(1), kernel, (offsets == 0).float())
+    kernel = (kernel / kernel.sum(1, keepdim=True)).view(len(images), -1, 1, 1, 1)
+    side = images.shape[-1]
+    for dim, padding in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
+        padded = F.pad(images, padding, mode="replicate")
+        images = sum(padded.narrow(dim, tap, side) * kernel[:, tap] for tap in range(2 * radius + 1))
+    return images
+
+
+def _cutout(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
+    """One black square per chosen image, anywhere, its side uniform up to `cutout_size`."""
+    half = draws.uniform(0, config.cutout_size / 2) * draws.chosen(config.cutout_p)
+    at_x, at_y = draws.uniform(0, 1).view(-1, 1, 1), draws.uniform(0, 1).view(-1, 1, 1)
+    side = images.shape[-1]
+    position = (torch.arange(side, device=images.device) + 0.5) / side
+    half = half.view(-1, 1, 1)
+    inside = ((position.view(1, 1, -1) - at_x).abs() < half) & ((position.view(1, -1, 1) - at_y).abs() < half)
+    return images.masked_fill(inside.unsqueeze(1), 0.0)

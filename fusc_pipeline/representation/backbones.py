@@ -1,0 +1,57 @@
+"""Networks that turn an image into a vector, by name, and the embedding of a whole pixel array. No training here.
+
+Adding an encoder is one entry of BACKBONES.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from fusc_pipeline.compute import Compute
+from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.representation.augment import plain_view
+
+
+def _resnet18(in_channels: int) -> nn.Module:
+    """ResNet18 (He et al. 2016) from scratch, pooled 512-d features."""
+    from torchvision.models import resnet18
+
+    network = resnet18(weights=None)
+    network.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    network.fc = nn.Identity()
+    network.out_dim = 512
+    return network
+
+
+BACKBONES: dict[str, Callable[[int], nn.Module]] = {"resnet18": _resnet18}
+
+
+def build_backbone(name: str = "resnet18", in_channels: int = 1, seed: int = 0) -> nn.Module:
+    """A randomly initialised network (B, in_channels, S, S) → (B, out_dim), with `.out_dim`. Grey images need one channel."""
+    if name not in BACKBONES:
+        raise BadSetting(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return BACKBONES[name](in_channels)
+
+
+@torch.inference_mode()
+def embed(backbone: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> np.ndarray:
+    """(N, S, S) uint8 → (N, out_dim) float32 L2-normalised features, the network in eval mode (and left so)."""
+    backbone = compute.place(backbone).eval()
+    view = plain_view(pixels, compute)
+    out = np.empty((len(pixels), backbone.out_dim), np.float32)
+    for start in range(0, len(pixels), batch):
+        rows = torch.arange(start, min(start + batch, len(pixels)))
+        with compute.autocast():
+            features = backbone(_formatted(view(rows), compute))
+        out[start : start + len(rows)] = F.normalize(features.float(), dim=1).cpu().numpy()
+    return out
+
+
+def _formatted(images: torch.Tensor, compute: Compute) -> torch.Tensor:
+    return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images

@@ -1,0 +1,157 @@
+"""The supervised upper line: the same backbone trained on labels, what clustering is measured against.
+
+The paper names a supervised ResNet18 and gives no recipe; this is the usual one (METHODS §1.7): AdamW, cosine, mild views.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fusc_pipeline.checkpoints import Checkpoint
+from fusc_pipeline.compute import Compute
+from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.representation.augment import Augmentation, augmented_view, plain_view
+from fusc_pipeline.representation.backbones import build_backbone
+from fusc_pipeline.representation.simclr import on_cpu, run_digest
+from fusc_pipeline.settings import check_settings, setting
+from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
+
+
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """Every choice of a supervised run."""
+
+    epochs: int = setting(40, "passes over the labelled images", 1, 1000)
+    batch_size: int = setting(128, "images a step", 2, 8192)
+    lr: float = setting(1e-3, "peak learning rate of AdamW", 1e-6, 1.0)
+    weight_decay: float = setting(0.05, "on kernels and matrices only", 0.0, 1.0)
+    warmup_epochs: float = setting(2.0, "linear warm-up, in epochs", 0.0, 100.0)
+    label_smoothing: float = setting(0.1, "share of the target spread over the other classes", 0.0, 0.9)
+    balanced: bool = setting(False, "weigh classes by the inverse of their frequency")
+    min_crop_scale: float = setting(0.5, "smallest crop, as a share of the image's area", 0.01, 1.0)
+    rotation_degrees: float = setting(0.0, "views are turned by up to this", 0.0, 180.0)
+    backbone: str = setting("resnet18", "network, one of backbones.BACKBONES")
+    seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True)
+class SupervisedResult:
+    """`model` is on the compute device in eval mode: (B, 1, S, S) → (B, C) logits."""
+
+    model: nn.Module
+    history: list[dict[str, Any]]
+
+
+def train_supervised(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    config: SupervisedConfig,
+    compute: Compute,
+    checkpoint: Path | None = None,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    n_classes: int | None = None,
+) -> SupervisedResult:
+    """Train on (N, S, S) uint8 images whose label is 0 to C-1; -1 marks an unlabelled image, which is left out.
+
+    C is `n_classes`, or the largest label + 1. History entries add `train_accuracy` (on the random views).
+    """
+    labels = np.asarray(labels, np.int64)
+    if labels.shape != (len(pixels),):
+        raise BadInput(f"there are {len(pixels)} images and labels of shape {labels.shape}; give one label per image")
+    rows = np.flatnonzero(labels >= 0)
+    if len(rows) < 2:
+        raise BadInput(f"{len(rows)} of {len(labels)} images have a label; a supervised model needs at least 2")
+    classes = int(n_classes or labels.max() + 1)
+    if labels.max() >= classes:
+        raise BadSetting(f"label {labels.max()} does not fit in {classes} classes")
+    model = build_classifier(config, classes, compute)
+    view = augmented_view(pixels, _augmentation(config), compute)
+    targets = torch.from_numpy(labels[rows]).to(compute.device)
+    at = torch.from_numpy(rows)
+    weights = _class_weights(targets, classes) if config.balanced else None
+    optimizer = torch.optim.AdamW(decay_groups([model], config.weight_decay), lr=config.lr)
+    plan = _plan(len(rows), config)
+    model.train()
+
+    def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        images = view(at[batch], generator)
+        if compute.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with compute.autocast():
+            logits = model(images)
+        target = targets[batch.to(targets.device)]
+        loss = F.cross_entropy(logits.float(), target, weight=weights, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return {"loss": loss, "train_accuracy": (logits.argmax(1) == target).float().mean()}
+
+    identity = run_digest("supervised", config, pixels, labels.tolist(), classes)
+    saved = Checkpoint(checkpoint, identity) if checkpoint else None
+    history = train(plan, step, optimizer, {"model": model}, on_epoch=on_epoch, checkpoint=saved)
+    return SupervisedResult(model.eval(), history)
+
+
+def build_classifier(config: SupervisedConfig, n_classes: int, compute: Compute) -> nn.Module:
+    """Backbone + linear layer on the device; load a saved state into this before `predict`."""
+    backbone = build_backbone(config.backbone, seed=config.seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed + 1)
+        head = nn.Linear(backbone.out_dim, n_classes)
+    return compute.place(nn.Sequential(backbone, head))
+
+
+@torch.inference_mode()
+def predict(model: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> tuple[np.ndarray, np.ndarray]:
+    """(N, S, S) uint8 → (class (N,) int64, its probability (N,) float32); the model in eval mode (and left so)."""
+    model.eval()
+    view = plain_view(pixels, compute)
+    classes, probabilities = np.empty(len(pixels), np.int64), np.empty(len(pixels), np.float32)
+    for start in range(0, len(pixels), batch):
+        rows = torch.arange(start, min(start + batch, len(pixels)))
+        images = view(rows)
+        if compute.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        with compute.autocast():
+            logits = model(images)
+        best = logits.float().softmax(1).max(1)
+        classes[start : start + len(rows)] = best.indices.cpu().numpy()
+        probabilities[start : start + len(rows)] = best.values.cpu().numpy()
+    return classes, probabilities
+
+
+def state_on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    """The state to save: see `simclr.on_cpu`."""
+    return on_cpu(model)
+
+
+def _augmentation(config: SupervisedConfig) -> Augmentation:
+    return Augmentation(
+        min_crop_scale=config.min_crop_scale,
+        rotation_degrees=config.rotation_degrees,
+        brightness=0.2,
+        contrast=0.2,
+        gamma=0.2,
+    )
+
+
+def _class_weights(targets: Tensor, classes: int) -> Tensor:
+    """Inverse frequency, mean 1 over the images; a class without images gets 1 (it is never a target)."""
+    counts = torch.bincount(targets, minlength=classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(targets) / (counts.clamp(min=1) * present), torch.ones_like(counts))
+
+
+def _plan(n: int, config: SupervisedConfig) -> Plan:
+    steps = Plan(n, config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
+    schedule = cosine_with_warmup(config.lr, steps * config.epochs, round(config.warmup_epochs * steps))
+    return Plan(n, config.epochs, config.batch_size, config.seed, schedule)

@@ -1,0 +1,108 @@
+"""`fusc run`: materialise assets in this process with checked settings, and say in words what happened."""
+
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from fusc_pipeline.build import build_definitions
+from fusc_pipeline.defs.materialize import PARTITIONED
+from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.errors import BadInput
+from fusc_pipeline.presets import apply_setting, check_run_config, load_preset
+
+PLAIN = {"plain": {}}
+
+
+def run(batch: str | None, preset: str | None, selection: str, settings: Sequence[str]) -> int:
+    """Materialise `selection` for `batch` (None: every batch's own assets first, then the corpus's once).
+
+    Returns 0 when every asset was made and every check passed, 1 otherwise. Raises BadSetting for an unknown preset
+    or key, BadInput for an unknown batch.
+    """
+    definitions = build_definitions()
+    config = load_preset(preset) if preset else {}
+    for setting in settings:
+        apply_setting(config, setting)
+    job = definitions.resolve_implicit_global_asset_job_def()
+    check_run_config(config, config_fields(definitions))
+    graph = definitions.resolve_asset_graph()
+    keys = dg.AssetSelection.from_string(selection).resolve(graph)
+    if not keys:
+        raise BadInput(f"--select {selection!r} selects no asset; assets: {_names(graph.materializable_asset_keys)}")
+    with dg.DagsterInstance.get() as instance:
+        for partition, chosen in _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name)):
+            names = {key.to_user_string() for key in chosen}
+            run_config = {
+                "ops": {name: body for name, body in (config.get("ops") or {}).items() if name in names},
+                "resources": config.get("resources") or {},
+                "loggers": PLAIN,
+            }
+            print(f"-- {'batch ' + partition if partition else 'corpus'}: {len(chosen)} assets", flush=True)
+            began = time.monotonic()
+            result = job.execute_in_process(
+                instance=instance,
+                partition_key=partition,
+                asset_selection=sorted(chosen),
+                run_config=run_config,
+                raise_on_error=False,
+            )
+            if not _tell(result, time.monotonic() - began):
+                return 1
+    return 0
+
+
+def config_fields(definitions: dg.Definitions) -> dict[str, list[str]]:
+    """The config fields of each asset, by its name."""
+    fields = {}
+    for key in definitions.resolve_asset_graph().materializable_asset_keys:
+        kind = definitions.resolve_assets_def(key).op.config_schema.config_type
+        fields[key.to_user_string()] = sorted(getattr(kind, "fields", None) or {})
+    return fields
+
+
+def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str]):
+    """(partition, asset keys) of each run: everything at once for one batch, else batches first and then the rest."""
+    per_batch = {key for key in keys if key.to_user_string() in PARTITIONED}
+    if batch is not None:
+        if batch not in known:
+            raise BadInput(f"there is no batch {batch!r}; known: {', '.join(known) or 'none'}; add it: fusc add-batch")
+        yield batch, keys
+        return
+    if per_batch and not known:
+        raise BadInput("there is no scan batch yet; add one: fusc add-batch <folder>")
+    for key in known if per_batch else ():
+        yield key, per_batch
+    if keys - per_batch:
+        yield None, keys - per_batch
+
+
+def _tell(result: dg.ExecuteInProcessResult, seconds: float) -> bool:
+    """Print one line per asset and check; True when nothing failed."""
+    for event in result.get_asset_materialization_events():
+        materialization = event.step_materialization_data.materialization
+        facts = {name: value.value for name, value in materialization.metadata.items()}
+        rows = facts.get("dagster/row_count")
+        took = "cached" if facts.get("fusc/cache") == "hit" else f"{facts.get('fusc/seconds', 0):.1f} s"
+        print(f"   {materialization.asset_key.to_user_string():24} {took:>9}" + ("" if rows is None else f"  {rows} rows"))
+    good = result.success
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            print(f"   check {check.check_name} of {check.asset_key.to_user_string()}: {check.severity.value}: {check.description}")
+            good = good and check.severity is not dg.AssetCheckSeverity.ERROR
+    for event in result.all_events:
+        if event.is_step_failure:
+            print(f"   {event.step_key} FAILED: {_reason(event.step_failure_data)}")
+    print(f"-- {'done' if good else 'FAILED'} in {seconds:.1f} s", flush=True)
+    return good
+
+
+def _reason(failure) -> str:
+    if failure.user_failure_data and failure.user_failure_data.description:
+        return failure.user_failure_data.description
+    error = failure.error
+    return (error.cause or error).message.strip() if error else "no reason given"
+
+
+def _names(keys) -> str:
+    return ", ".join(sorted(key.to_user_string() for key in keys))

@@ -1,0 +1,166 @@
+"""Every table that leaves an asset: its pyarrow schema, and the unit and meaning of each column.
+
+The Parquet IO manager and the store check tables against these on write and on read; nothing is cast silently.
+"""
+
+import pyarrow as pa
+
+EMBEDDING = pa.list_(pa.float32())
+
+
+def _schema(*columns: tuple[str, pa.DataType, bool, str]) -> pa.Schema:
+    """(name, type, nullable, meaning) → schema with the meaning kept in the field's metadata."""
+    return pa.schema([pa.field(name, kind, nullable, {"comment": text}) for name, kind, nullable, text in columns])
+
+
+def _image_id(meaning: str = "SHA-256 (hex) of the decoded pixels and their shape") -> tuple:
+    return ("image_id", pa.string(), False, meaning)
+
+
+# Hugging Face `datasets` reads this struct as an Image column.
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+SCANS = _schema(
+    _image_id(),
+    ("png", pa.binary(), False, "lossless PNG of the decoded frame, grey or RGB; may still show burnt-in identity"),
+    ("height", pa.int32(), False, "pixels"),
+    ("width", pa.int32(), False, "pixels"),
+    ("source_sha256", pa.string(), False, "SHA-256 (hex) of the delivered file's bytes"),
+    ("file_key", pa.string(), False, "keyed hash of the file's path in the batch; `fusc files` maps it back locally"),
+    ("frame_index", pa.int32(), False, "frame within the file, from 0"),
+    ("n_frames", pa.int32(), False, "frames in the file"),
+    ("subject_key", pa.string(), False, "keyed hash of the patient id; of the path's subject or of the file without one"),
+    ("subject_source", pa.string(), False, "where the subject came from: dicom, path or file"),
+    ("study_key", pa.string(), True, "keyed hash of the study instance UID"),
+    ("source_format", pa.string(), False, "dicom, png, jpeg or tiff"),
+    ("transfer_syntax", pa.string(), True, "DICOM transfer syntax UID"),
+    ("photometric", pa.string(), True, "DICOM photometric interpretation"),
+    ("machine", pa.string(), True, "manufacturer and model, from a list of known machines; other for the rest"),
+    ("region_x0", pa.int32(), False, "ultrasound region in pixels: left, inclusive"),
+    ("region_y0", pa.int32(), False, "top, inclusive"),
+    ("region_x1", pa.int32(), False, "right, exclusive"),
+    ("region_y1", pa.int32(), False, "bottom, exclusive"),
+    ("region_source", pa.string(), False, "dicom (SequenceOfUltrasoundRegions) or picture (the fan that was found)"),
+    ("mm_per_px", pa.float32(), True, "millimetres per pixel, where DICOM gives centimetres"),
+)
+
+REJECTED_SCANS = _schema(
+    ("file_key", pa.string(), False, "keyed hash of the file's path in the batch; `fusc files` maps it back locally"),
+    ("source_sha256", pa.string(), True, "SHA-256 (hex) of the file's bytes; null when it could not be read"),
+    ("frame_index", pa.int32(), True, "the frame concerned; null when the whole file was refused"),
+    ("suffix", pa.string(), False, "the file name's ending, lower case, at most 8 characters"),
+    ("size_bytes", pa.int64(), False, "bytes"),
+    ("reason", pa.string(), False, "short code, one of scans.reading.REASONS"),
+    ("detail", pa.string(), False, "what is wrong and what to do, without names or values of identifying attributes"),
+)
+
+BURNED_IN_TEXT = _schema(
+    _image_id(),
+    ("word", pa.int32(), False, "index of the word in the frame, from 0; -1: the frame was read and holds no word"),
+    ("x0", pa.int32(), True, "box in pixels of the frame: left, inclusive"),
+    ("y0", pa.int32(), True, "top, inclusive"),
+    ("x1", pa.int32(), True, "right, exclusive"),
+    ("y1", pa.int32(), True, "bottom, exclusive"),
+    ("confidence", pa.float32(), True, "the OCR engine's confidence, 0 to 1"),
+    ("view", pa.string(), True, "view this word (or the line it is part of) names, or null"),
+    ("alias", pa.string(), True, "the lexicon entry that matched"),
+    ("match_score", pa.float32(), True, "1: exact; lower: edits or confusions were needed"),
+    ("text", pa.string(), True, "the raw string; null unless keep_text is set"),
+)
+
+PSEUDO_LABELS = _schema(
+    _image_id(),
+    ("view", pa.string(), True, "the view its burnt-in text names, or null"),
+    ("alias", pa.string(), True, "the lexicon entry that matched"),
+    ("score", pa.float32(), True, "match score times OCR confidence, 0 to 1"),
+    ("reason", pa.string(), False, "labelled, no_text, no_match, ambiguous or low_confidence"),
+)
+
+CLEAN_IMAGES = _schema(
+    _image_id("image_id of the scan this was made from"),
+    ("subject_key", pa.string(), False, "keyed hash of the subject, carried over from the scan"),
+    ("machine", pa.string(), True, "manufacturer and model, carried over from the scan"),
+    ("image", IMAGE, True, "PNG, grey, cropped to the ultrasound region, zero outside the fan; null: quarantined"),
+    ("height", pa.int32(), True, "pixels, after the crop"),
+    ("width", pa.int32(), True, "pixels, after the crop"),
+    ("fan_confidence", pa.float32(), True, "0 to 1; how well the picture supports the fan's outline"),
+    ("ink_share", pa.float32(), True, "share of the fan's pixels that were repainted, 0 to 1"),
+    ("quarantined", pa.string(), True, "why the frame is not passed on, or null"),
+)
+
+CORPUS = _schema(
+    _image_id(),
+    ("scan_batch", pa.string(), False, "partition the image came with (the first, when delivered twice)"),
+    ("subject_key", pa.string(), False, "keyed hash; all frames of a subject are in one split"),
+    ("machine", pa.string(), True, "manufacturer and model"),
+    ("view", pa.string(), True, "pseudo-label, or null"),
+    ("split", pa.string(), False, "train or test"),
+)
+
+EMBEDDINGS = _schema(
+    _image_id(),
+    ("split", pa.string(), False, "train or test"),
+    ("embedding", EMBEDDING, False, "L2-normalised vector"),
+)
+
+NEIGHBORS = _schema(
+    _image_id(),
+    ("split", pa.string(), False, "train or test; neighbours are always of the train split"),
+    ("neighbor_ids", pa.list_(pa.string()), False, "image_ids, most similar first, never the image itself"),
+    ("similarities", pa.list_(pa.float32()), False, "cosine similarity of each neighbour, -1 to 1"),
+)
+
+CLUSTERS = _schema(
+    _image_id(),
+    ("split", pa.string(), False, "train or test"),
+    ("n_clusters", pa.int32(), False, "K the model was asked for"),
+    ("seed", pa.int32(), False, "random seed of the fit"),
+    ("cluster", pa.int32(), False, "0 to K-1"),
+    ("confidence", pa.float32(), False, "probability of the assigned cluster under the model, 0 to 1"),
+)
+
+PURITY = _schema(
+    ("model", pa.string(), False, "name of the model's asset"),
+    ("n_clusters", pa.int32(), False, "K"),
+    ("seed", pa.int32(), False, "random seed of the fit"),
+    ("split", pa.string(), False, "train or test"),
+    ("n", pa.int32(), False, "labelled images scored"),
+    ("n_unlabelled", pa.int32(), False, "images of the split without a pseudo-label, left out of every figure but filled"),
+    ("cluster_purity", pa.float64(), True, "CP, equation 3, 0 to 1"),
+    ("nmi", pa.float64(), True, "normalised mutual information, equation 2, 0 to 1"),
+    ("ari", pa.float64(), True, "adjusted Rand index, -0.5 to 1"),
+    ("accuracy", pa.float64(), True, "Hungarian accuracy on the rectangular contingency table, 0 to 1"),
+    ("macro_recall", pa.float64(), True, "mean over views of the share found under the Hungarian matching, 0 to 1"),
+    ("filled_clusters", pa.int32(), False, "clusters with at least one image of the split"),
+    ("majority_share", pa.float64(), True, "share of the largest view: the purity of a single cluster"),
+)
+
+COMPOSITION = _schema(
+    ("model", pa.string(), False, "name of the model's asset"),
+    ("n_clusters", pa.int32(), False, "K"),
+    ("seed", pa.int32(), False, "random seed of the fit"),
+    ("cluster", pa.int32(), False, "0 to K-1"),
+    ("size", pa.int32(), False, "images of the test split in it"),
+    ("labelled", pa.int32(), False, "of these, with a pseudo-label"),
+    ("rank", pa.int32(), False, "1 to 3: place of this view in the cluster"),
+    ("view", pa.string(), False, "view"),
+    ("share", pa.float64(), False, "share of the cluster's labelled images, 0 to 1"),
+)
+
+# asset key -> schema of its table
+TABLES: dict[str, pa.Schema] = {
+    "scans": SCANS,
+    "rejected_scans": REJECTED_SCANS,
+    "burned_in_text": BURNED_IN_TEXT,
+    "pseudo_labels": PSEUDO_LABELS,
+    "clean_images": CLEAN_IMAGES,
+    "corpus": CORPUS,
+    "simclr_embeddings": EMBEDDINGS,
+    "simclr_neighbors": NEIGHBORS,
+    "kmeans_simclr": CLUSTERS,
+    "fusc_simclr": CLUSTERS,
+    "fusc_simclr_selflabel": CLUSTERS,
+    "supervised": CLUSTERS,
+    "purity_report": PURITY,
+    "cluster_composition": COMPOSITION,
+}

@@ -1,0 +1,109 @@
+"""The EasyOCR engine: its detector and recogniser, run offline from verified weights, one detector pass per frame.
+
+EasyOCR's `Reader` is not used: it unpickles weights, appends a writable folder to sys.path, deletes and downloads files
+on a wrong hash and quantises by default, which changes confidences. Its networks, box finding and decoding are.
+"""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from fusc_pipeline.compute import Compute
+from fusc_pipeline.hashing import digest
+from fusc_pipeline.text import crops
+from fusc_pipeline.text.colour import grey_and_chroma
+from fusc_pipeline.text.detector import Box, TextDetector
+from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.recogniser import TextRecogniser
+from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HASHES, resolve_weights
+
+__all__ = ["EasyOcrEngine", "resolve_weights"]
+
+# Raised whenever the arithmetic here changes what is read; part of the fingerprint.
+_REVISION = 1
+_CACHED_CROPS = 4096
+
+
+class EasyOcrEngine:
+    """EasyOCR (CRAFT + English CRNN) without network access, quantisation or pickles.
+
+    weights: folder with both files (None: see `resolve_weights`); compute: device and precision (None: detected, with
+    one thread, because several OpenMP threads collapse when cores are shared); canvas: longest side CRAFT sees;
+    text_threshold, low_text, link_threshold, min_size: see `TextDetector`; second_try: below this confidence the other
+    kind of crop is read too, and the surer reading kept.
+
+    Raises BadSetting when the weights are missing or have another hash.
+    """
+
+    name = "easyocr"
+
+    def __init__(
+        self,
+        weights: Path | None = None,
+        *,
+        compute: Compute | None = None,
+        canvas: int = 640,
+        text_threshold: float = 0.5,
+        low_text: float = 0.35,
+        link_threshold: float = 0.4,
+        min_size: int = 5,
+        second_try: float = 0.6,
+    ) -> None:
+        folder = resolve_weights(weights)
+        compute = compute or Compute.detect(threads=1)
+        compute.apply_threads()
+        self.detector = TextDetector(
+            folder / DETECTOR_FILE, compute, canvas, text_threshold, low_text, link_threshold, min_size
+        )
+        self.recogniser = TextRecogniser(folder / RECOGNISER_FILE, compute)
+        self.second_try = second_try
+        settings = {
+            "canvas": canvas,
+            "text_threshold": text_threshold,
+            "low_text": low_text,
+            "link_threshold": link_threshold,
+            "min_size": min_size,
+            "second_try": second_try,
+            "bf16": compute.bf16,
+        }
+        self.fingerprint = digest([self.name, _REVISION, WEIGHT_HASHES, settings])
+        self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
+
+    def read(self, pixels: np.ndarray) -> list[Word]:
+        """See `OcrEngine.read`."""
+        boxes = self.detector.boxes(pixels)
+        grey, chroma = grey_and_chroma(pixels)
+        candidates = [crops.variants(_cut(grey, box), _cut(chroma, box)) for box in boxes]
+        readings = self._read_crops([first for first, _ in candidates])
+        unsure = [i for i, (_, confidence) in enumerate(readings) if confidence < self.second_try]
+        for i, reading in zip(unsure, self._read_crops([candidates[i][1] for i in unsure]), strict=True):
+            readings[i] = max(readings[i], reading, key=lambda text_and_confidence: text_and_confidence[1])
+        words = [
+            Word(*box, text=text.strip(), confidence=confidence)
+            for box, (text, confidence) in zip(boxes, readings, strict=True)
+        ]
+        return sorted(words, key=lambda word: (word.y0, word.x0))
+
+    def _read_crops(self, images: list[np.ndarray]) -> list[tuple[str, float]]:
+        """Readings of crops; pixel-identical ones (screen furniture, mostly) are recognised once."""
+        keys = [crops.key(image) for image in images]
+        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
+        fresh = dict(zip(new, self.recogniser.read(list(new.values())), strict=True))
+        readings = []
+        for key in keys:
+            if key in fresh:
+                reading = fresh[key]
+            else:
+                reading = self._known[key]
+                self._known.move_to_end(key)
+            readings.append(reading)
+        self._known.update(fresh)
+        while len(self._known) > _CACHED_CROPS:
+            self._known.popitem(last=False)
+        return readings
+
+
+def _cut(image: np.ndarray, box: Box) -> np.ndarray:
+    x0, y0, x1, y1 = box
+    return image[y0:y1, x0:x1]
