@@ -10,6 +10,7 @@ from fusc_pipeline.defs.jobs import preset_jobs
 from fusc_pipeline.defs.loggers import plain
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
 
+
 def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions of the pipeline.
 

@@ -3,6 +3,7 @@
 What goes into one is decided by `fusc_pipeline.training`. A leaf module; torch is imported when it is needed.
 """
 
+import io
 import logging
 import os
 import pickle
@@ -35,13 +36,13 @@ class Checkpoint:
         if not self.path.exists():
             return None
         not_ours = BadInput(f"{self.path} is not a checkpoint of this program; move it away or name another path")
-        with open(self.path, "rb") as stream:
-            start = stream.read(2)
-        if start not in (b"", _ZIP_MAGIC):
+        # Read first: an error of the disk is not a damaged checkpoint, and must not cost a training run.
+        content = self.path.read_bytes()
+        if content and not content.startswith(_ZIP_MAGIC):
             raise not_ours
         try:
-            found = torch.load(self.path, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError) as error:
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, OSError, ValueError) as error:
             log.warning("checkpoint %s is damaged (%s); training starts again", self.path, _first_line(error))
             return None
         except pickle.UnpicklingError as error:

@@ -64,8 +64,7 @@ def _store():
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    import dagster as dg
-
+    from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.scans.identity import create_key
 
     inbox = _store().inbox()
@@ -75,20 +74,19 @@ def _init(arguments: argparse.Namespace) -> None:
         create_key(key)
         print(f"made {key}: keep it, and keep it secret; without it patients cannot be told apart consistently")
     (inbox.root / "inbox").mkdir(exist_ok=True)
-    with dg.DagsterInstance.get() as instance:  # makes the run history before several processes want to at once
+    with run_history() as instance:  # makes the run history before several processes want to at once
         instance.get_runs(limit=1)
     print(f"ready: data root {inbox.root}")
 
 
 def _add_batch(arguments: argparse.Namespace) -> None:
-    import dagster as dg
-
+    from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.scans.batch import validate_batch_key
 
     folder = arguments.folder.resolve()
     batch = validate_batch_key(arguments.key or folder.name)
     _store().inbox().register(batch, folder)
-    with dg.DagsterInstance.get() as instance:
+    with run_history() as instance:
         known = batch in instance.get_dynamic_partitions(BATCH_PARTITIONS)
         if not known:
             instance.add_dynamic_partitions(BATCH_PARTITIONS, [batch])
@@ -120,8 +118,9 @@ def _files(arguments: argparse.Namespace) -> None:
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.phantom.batch import write_batch
+    from fusc_pipeline.compute import usable_cores
     from fusc_pipeline.phantom.config import PhantomConfig
+    from fusc_pipeline.phantom.delivery import write_batch
 
     settings = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
     folder = arguments.folder
@@ -135,9 +134,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
         raise BadInput(f"{folder} is not empty; give a new folder")
     if arguments.frames < 1 or arguments.subjects < 1:
         raise BadSetting("--frames and --subjects must be 1 or more")
-    truth = write_batch(folder, PhantomConfig(**settings))
+    truth = write_batch(folder, PhantomConfig(**settings), n_jobs=usable_cores())
     marker.write_text(json.dumps(settings))
-    print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}; truth (for scoring only): {truth}")
+    print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}")
+    print(f"what they show, for scoring only: {truth}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Map a pure function over a stream in worker processes: ordered results, a bounded number in flight."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -7,28 +8,38 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TypeVar
 
+from fusc_pipeline.compute import usable_cores
+
 T = TypeVar("T")
 R = TypeVar("R")
 
 IN_FLIGHT = 4  # chunks queued per worker: enough to keep it busy, few enough that a stream stays a stream
 
 
-def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int, chunk: int = 8) -> Iterator[R]:
-    """Yield function(item) in the order of `items`, computed by `workers` spawned processes of one thread each.
+@contextlib.contextmanager
+def worker_pool(workers: int = 0) -> Iterator[ProcessPoolExecutor]:
+    """A pool of spawned processes of one thread each; 0: one per core this process may use."""
+    count = workers or usable_cores()
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        yield pool
 
-    workers <= 1 computes in this process. `function` must be importable (spawn). An exception of `function` is raised
+
+def ordered_map(function: Callable[[T], R], items: Iterable[T], workers: int = 0, chunk: int = 8) -> Iterator[R]:
+    """Yield function(item) in the order of `items`, computed by `workers` spawned processes (0: one per usable core).
+
+    One worker computes in this process. `function` must be importable (spawn). An exception of `function` is raised
     here; a worker killed from outside raises `concurrent.futures.process.BrokenProcessPool`.
     """
-    if workers <= 1:
+    count = workers or usable_cores()
+    if count == 1:
         yield from map(function, items)
         return
-    chunks = _chunks(items, chunk)
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with worker_pool(count) as pool:
         waiting: deque = deque()
         try:
-            for piece in chunks:
+            for piece in _chunks(items, chunk):
                 waiting.append(pool.submit(_apply, function, piece))
-                if len(waiting) >= workers * IN_FLIGHT:
+                if len(waiting) >= count * IN_FLIGHT:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()

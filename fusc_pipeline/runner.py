@@ -10,6 +10,7 @@ from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.presets import apply_setting, check_run_config, load_preset
+from fusc_pipeline.resources.history import run_history
 
 PLAIN = {"plain": {}}
 
@@ -30,7 +31,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     keys = dg.AssetSelection.from_string(selection).resolve(graph)
     if not keys:
         raise BadInput(f"--select {selection!r} selects no asset; assets: {_names(graph.materializable_asset_keys)}")
-    with dg.DagsterInstance.get() as instance:
+    with run_history() as instance:
         for partition, chosen in _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name)):
             names = {key.to_user_string() for key in chosen}
             run_config = {
@@ -84,11 +85,15 @@ def _tell(result: dg.ExecuteInProcessResult, seconds: float) -> bool:
         facts = {name: value.value for name, value in materialization.metadata.items()}
         rows = facts.get("dagster/row_count")
         took = "cached" if facts.get("fusc/cache") == "hit" else f"{facts.get('fusc/seconds', 0):.1f} s"
-        print(f"   {materialization.asset_key.to_user_string():24} {took:>9}" + ("" if rows is None else f"  {rows} rows"))
+        print(
+            f"   {materialization.asset_key.to_user_string():24} {took:>9}" + ("" if rows is None else f"  {rows} rows")
+        )
     good = result.success
     for check in result.get_asset_check_evaluations():
         if not check.passed:
-            print(f"   check {check.check_name} of {check.asset_key.to_user_string()}: {check.severity.value}: {check.description}")
+            print(
+                f"   check {check.check_name} of {check.asset_key.to_user_string()}: {check.severity.value}: {check.description}"
+            )
             good = good and check.severity is not dg.AssetCheckSeverity.ERROR
     for event in result.all_events:
         if event.is_step_failure:

@@ -29,7 +29,12 @@ SCANS = _schema(
     ("file_key", pa.string(), False, "keyed hash of the file's path in the batch; `fusc files` maps it back locally"),
     ("frame_index", pa.int32(), False, "frame within the file, from 0"),
     ("n_frames", pa.int32(), False, "frames in the file"),
-    ("subject_key", pa.string(), False, "keyed hash of the patient id; of the path's subject or of the file without one"),
+    (
+        "subject_key",
+        pa.string(),
+        False,
+        "keyed hash of the patient id; of the path's subject or of the file without one",
+    ),
     ("subject_source", pa.string(), False, "where the subject came from: dicom, path or file"),
     ("study_key", pa.string(), True, "keyed hash of the study instance UID"),
     ("source_format", pa.string(), False, "dicom, png, jpeg or tiff"),
@@ -56,12 +61,13 @@ REJECTED_SCANS = _schema(
 
 BURNED_IN_TEXT = _schema(
     _image_id(),
-    ("word", pa.int32(), False, "index of the word in the frame, from 0; -1: the frame was read and holds no word"),
+    ("word", pa.int32(), False, "index of the word in the frame, from 0; -1: the frame holds no word; -2: it could not be read"),
     ("x0", pa.int32(), True, "box in pixels of the frame: left, inclusive"),
     ("y0", pa.int32(), True, "top, inclusive"),
     ("x1", pa.int32(), True, "right, exclusive"),
     ("y1", pa.int32(), True, "bottom, exclusive"),
     ("confidence", pa.float32(), True, "the OCR engine's confidence, 0 to 1"),
+    ("n_views", pa.int32(), True, "different views this word names; more than one can be no label"),
     ("view", pa.string(), True, "view this word (or the line it is part of) names, or null"),
     ("alias", pa.string(), True, "the lexicon entry that matched"),
     ("match_score", pa.float32(), True, "1: exact; lower: edits or confusions were needed"),
@@ -73,12 +79,13 @@ PSEUDO_LABELS = _schema(
     ("view", pa.string(), True, "the view its burnt-in text names, or null"),
     ("alias", pa.string(), True, "the lexicon entry that matched"),
     ("score", pa.float32(), True, "match score times OCR confidence, 0 to 1"),
-    ("reason", pa.string(), False, "labelled, no_text, no_match, ambiguous or low_confidence"),
+    ("reason", pa.string(), False, "labelled, no_text, no_match, ambiguous, low_confidence or unread"),
 )
 
 CLEAN_IMAGES = _schema(
     _image_id("image_id of the scan this was made from"),
     ("subject_key", pa.string(), False, "keyed hash of the subject, carried over from the scan"),
+    ("subject_source", pa.string(), False, "where the subject came from: dicom, path or file"),
     ("machine", pa.string(), True, "manufacturer and model, carried over from the scan"),
     ("image", IMAGE, True, "PNG, grey, cropped to the ultrasound region, zero outside the fan; null: quarantined"),
     ("height", pa.int32(), True, "pixels, after the crop"),
@@ -125,7 +132,12 @@ PURITY = _schema(
     ("seed", pa.int32(), False, "random seed of the fit"),
     ("split", pa.string(), False, "train or test"),
     ("n", pa.int32(), False, "labelled images scored"),
-    ("n_unlabelled", pa.int32(), False, "images of the split without a pseudo-label, left out of every figure but filled"),
+    (
+        "n_unlabelled",
+        pa.int32(),
+        False,
+        "images of the split without a pseudo-label, left out of every figure but filled",
+    ),
     ("cluster_purity", pa.float64(), True, "CP, equation 3, 0 to 1"),
     ("nmi", pa.float64(), True, "normalised mutual information, equation 2, 0 to 1"),
     ("ari", pa.float64(), True, "adjusted Rand index, -0.5 to 1"),

@@ -8,6 +8,7 @@ and (seed, step). A run that is killed and restarted therefore repeats exactly w
 state has to be saved.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ _ORDER, _STEP = 0, 1  # separate streams of one seed
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and in what portions: samples per epoch, epochs, batch size, seed, and the learning rate of each step."""
+    """How long and in what portions: samples an epoch, epochs, batch size, seed, and the learning rate of each step."""
 
     n_samples: int
     epochs: int
@@ -85,8 +86,8 @@ def train(
     """Run the plan, or what is left of it after a kill; returns the metric history, one dict per epoch.
 
     `state` holds everything that changes besides the optimiser, by name: objects with `state_dict` and
-    `load_state_dict`. A history entry has `epoch` (from 1), `lr` (last step's), `seconds`, `images_per_second`, the mean of each
-    step metric, and what `end_epoch` adds. A NaN or infinite loss raises BadSetting at the end of its epoch.
+    `load_state_dict`. A history entry has `epoch` (from 1), `lr` (last step's), `seconds`, `images_per_second`, the
+    mean of each step metric, and what `end_epoch` adds. A loss that is not finite raises BadSetting.
     """
     done, sums, history = 0, {}, []
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
@@ -122,10 +123,10 @@ def train(
         entry = {"epoch": epoch + 1, "lr": lr, "seconds": seconds}
         entry["images_per_second"] = steps_here * plan.batch / max(seconds, 1e-9)
         entry |= {name: float(value) / plan.steps_per_epoch for name, value in sums.items()}
-        if not np.isfinite(entry.get("loss", 0.0)):
-            raise BadSetting(f"the loss became {entry['loss']} in epoch {epoch + 1}; lower the learning rate ({lr:g})")
         if end_epoch is not None:
             entry |= end_epoch(entry)
+        if not np.isfinite(entry.get("loss", 0.0)):
+            raise BadSetting(f"the loss became {entry['loss']} in epoch {epoch + 1}; lower the learning rate ({lr:g})")
         sums = {}
         history.append(entry)
         if time.monotonic() - saved_at > save_every_seconds or epoch + 1 == plan.epochs or entry.get("stop"):
@@ -136,12 +137,17 @@ def train(
     return history
 
 
-def cosine_with_warmup(peak: float, plan_steps: int, warmup_steps: int, floor: float = 0.0) -> Callable[[int], float]:
-    """Learning rate of each step: linear warm-up to `peak`, then half a cosine down to `floor` (lightly's schedule)."""
-    from lightly.utils.scheduler import cosine_warmup_schedule
+def cosine_with_warmup(peak: float, steps: int, warmup_steps: int = 0, floor: float = 0.0) -> Callable[[int], float]:
+    """Learning rate of step 0 to steps − 1: linear warm-up to `peak`, then half a cosine to `floor` at the last."""
+    warmup = min(warmup_steps, steps - 1)
 
-    warmup = min(warmup_steps, max(plan_steps - 1, 0))
-    return lambda step: cosine_warmup_schedule(step, plan_steps, peak, floor, warmup, 0.0)
+    def rate(step: int) -> float:
+        if step < warmup:
+            return peak * (step + 1) / warmup
+        progress = (step - warmup) / max(steps - 1 - warmup, 1)
+        return floor + (peak - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+    return rate
 
 
 def trainable(module: Any) -> "list[torch.nn.Parameter]":

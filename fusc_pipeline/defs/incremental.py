@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from fusc_pipeline.resources.store import Draft, Store
 
@@ -32,6 +30,9 @@ def grow_table(
     `compute` takes the ids to do and yields (image_id, rows) in that order; every image gives at least one row.
     Returns (images computed by this run, images kept).
     """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     previous = store.same_recipe(asset, partition, recipe)
     kept = image_ids(store.table(asset, partition, ["image_id"])) if previous else set()
     resumed: set[str] = set()
@@ -83,6 +84,8 @@ def _write_parts(work: Path, schema: pa.Schema, results: Iterable[tuple[str, lis
 
 
 def _write_part(path: Path, schema: pa.Schema, rows: list[dict]) -> None:
+    import pyarrow.parquet as pq
+
     temporary = path.with_name(f".{path.name}.tmp")
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary, compression="zstd")
     os.replace(temporary, path)

@@ -10,7 +10,7 @@ def preset_jobs() -> list:
     return [
         dg.define_asset_job(
             name=name,
-            selection="*",
+            selection=dg.AssetSelection.all(),
             config=load_preset(name),
             description=f"The whole graph for one scan batch with the settings of the preset `{name}`.",
         )

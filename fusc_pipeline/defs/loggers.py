@@ -8,9 +8,12 @@ import dagster as dg
 
 class _Short(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        meta = getattr(record, "dagster_meta", None)
-        message = getattr(meta, "orig_message", None) or (meta or {}).get("orig_message") or record.getMessage()
+        message = (getattr(record, "dagster_meta", None) or {}).get("orig_message") or record.getMessage()
         return f"   {self.formatTime(record, '%H:%M:%S')} {message}"
+
+
+def _not_an_event(record: logging.LogRecord) -> bool:
+    return not (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
 
 
 @dg.logger(description="One short line per message of the assets; for people at a terminal.")
@@ -18,5 +21,6 @@ def plain(_context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("fusc", logging.INFO)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Short())
+    handler.addFilter(_not_an_event)
     logger.addHandler(handler)
     return logger

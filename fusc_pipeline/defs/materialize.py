@@ -3,7 +3,10 @@
 No asset logic lives here, only what all of them share.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -30,6 +33,34 @@ class AssetConfig(dg.Config):
             for name, value in self.model_dump().items()
             if not (fields[name].json_schema_extra or {}).get("runtime")
         }
+
+
+class ParallelConfig(AssetConfig):
+    """For assets whose work is spread over processes on this machine."""
+
+    workers: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Worker processes; 0: one per core this process may use.",
+        json_schema_extra={"runtime": True},
+    )
+
+
+# Faults of the program: trying again would only repeat them. What a retry can cure (a lost device, a killed worker, a
+# file system that comes back) is a RuntimeError, MemoryError or OSError.
+_FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn refused input, and faults of the program, into a failure that is not retried: it would happen again."""
+    try:
+        yield
+    except FuscError as refusal:
+        raise dg.Failure(description=str(refusal), allow_retries=False) from refusal
+    except _FAULTS as fault:
+        raise dg.Failure(description=f"{type(fault).__name__}: {fault}", allow_retries=False) from fault
 
 
 def column_schema(asset: str) -> dict[str, Any]:
@@ -67,34 +98,41 @@ def materialize(
     """
     asset = context.asset_key.to_user_string()
     partition = context.partition_key if context.assets_def.partitions_def is not None else None
-    try:
-        versions = {name: _upstream_version(store, context, name, partition) for name in upstream}
-        recipe = Recipe(context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {})
+    with refusals(), full_disk(asset, store):
+        versions = {name: _upstream_version(store, name, partition) for name in upstream}
+        recipe = Recipe(
+            context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {}
+        )
         all_inputs = {**versions, **(inputs or {})}
         fingerprint = recipe.fingerprint(all_inputs)
         found = None if config.force else store.find(asset, partition, fingerprint)
         if found is not None:
-            context.log.info(f"{asset}: an output with this fingerprint stands ({fingerprint[:16]}); nothing to do")
+            context.log.info(f"{asset}: nothing to do, an output with fingerprint {fingerprint[:16]} stands")
             return _result(store, found, cache="hit")
         with store.write(asset, partition, recipe, all_inputs, model=model) as draft:
             produce(draft)
-    except FuscError as refusal:
-        raise dg.Failure(description=str(refusal), allow_retries=False) from refusal
+        return _result(store, store.require(asset, partition), cache="miss")
+
+
+@contextlib.contextmanager
+def full_disk(asset: str, store: Store) -> Iterator[None]:
+    """Turn a full or read-only disk into a failure that says so; waiting and retrying would not help."""
+    try:
+        yield
     except OSError as error:
-        if error.errno in _FATAL_OS_ERRORS:
-            raise dg.Failure(
-                description=f"{asset}: {error.strerror} while writing under {store.root}; nothing half-written is "
-                "visible and the last good version is in use. Free space (or raise the quota), then run again.",
-                allow_retries=False,
-            ) from error
-        raise
-    return _result(store, store.require(asset, partition), cache="miss")
+        if error.errno not in _FATAL_OS_ERRORS:
+            raise
+        raise dg.Failure(
+            description=f"{asset}: {os.strerror(error.errno)} while writing under {store.root}; nothing half-written "
+            "is visible and the last good version is in use. Free space (or raise the quota), then run again.",
+            allow_retries=False,
+        ) from error
 
 
-_FATAL_OS_ERRORS = frozenset({28, 122, 30})  # ENOSPC, EDQUOT, EROFS: waiting 30 s does not help
+_FATAL_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 
-def _upstream_version(store: Store, context: dg.AssetExecutionContext, name: str, partition: str | None) -> str:
+def _upstream_version(store: Store, name: str, partition: str | None) -> str:
     return store.require(name, partition if name in PARTITIONED else None).data_version
 
 

@@ -51,9 +51,7 @@ def makeups(fit: pd.DataFrame) -> list[ClusterMakeup]:
     return sorted(found, key=lambda m: (-(m.purity if m.purity is not None else -1), -m.labelled, -m.size, m.cluster))
 
 
-def composition_table(
-    assignments: Mapping[str, pa.Table | pd.DataFrame], corpus: pa.Table | pd.DataFrame
-) -> pa.Table:
+def composition_table(assignments: Mapping[str, pa.Table | pd.DataFrame], corpus: pa.Table | pd.DataFrame) -> pa.Table:
     """Table 4 for every model, K and seed, on the test split, as a table of `schemas.COMPOSITION`.
 
     Up to three rows per cluster (rank 1 to 3), clusters sorted by purity (ties: see `makeups`). A cluster without a

@@ -19,26 +19,35 @@ MOST_POINTS = 3_000
 # Below this many points t-SNE has no neighbourhoods to keep and two principal components say as much.
 FEWEST_FOR_TSNE = 12
 MOST_NAMED_CLUSTERS = 40
+# Standard deviation along the first component below which all embeddings count as equal (L2-normalised vectors).
+NO_SPREAD = 1e-9
 
 
 def project(embeddings: np.ndarray, seed: int = 0) -> np.ndarray:
     """(N, d) float → (N, 2) float64 map coordinates: PCA to at most 50 components, then t-SNE (van der Maaten 2008).
 
-    Under 12 images, the first two principal components. The same input and seed give the same map: one thread, since
-    t-SNE adds up its forces in another order with several.
+    Under 12 images, the first two principal components; of images that are all alike, one point. The same input and
+    seed give the same map: one thread, since t-SNE adds up its forces in another order with several.
+    Raises ValueError when an embedding holds NaN or infinity.
     """
     embeddings = np.asarray(embeddings, dtype=np.float64)
     n, d = embeddings.shape
+    if not np.isfinite(embeddings).all():
+        raise ValueError("the embeddings hold NaN or infinity")
     if n < 3:
         return np.column_stack([np.arange(n, dtype=float), np.zeros(n)])
     with threadpool_limits(limits=1):
         small = PCA(n_components=min(50, n, d), svd_solver="full").fit_transform(embeddings)
         if small.shape[1] < 2:
             return np.column_stack([small[:, 0], np.zeros(n)])
-        if n < FEWEST_FOR_TSNE:
+        spread = small[:, 0].std()
+        if n < FEWEST_FOR_TSNE or spread < NO_SPREAD:
             return small[:, :2]
-        perplexity = min(30.0, (n - 1) / 4)
-        return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(small).astype(np.float64)
+        # scikit-learn's init="pca" divides by the spread too, but without a look at it: a collapsed embedding then ends
+        # the process in its C code. Scaling first keeps a nearly collapsed one away from that as well.
+        small /= spread
+        tsne = TSNE(perplexity=min(30.0, (n - 1) / 4), init=1e-4 * small[:, :2].astype(np.float32), random_state=seed)
+        return tsne.fit_transform(small).astype(np.float64)
 
 
 def subsample(n: int, most: int = MOST_POINTS, seed: int = 0) -> np.ndarray:
@@ -92,7 +101,7 @@ def _by_view(axes: Axes, points: np.ndarray, views: np.ndarray, labelled: np.nda
     axes.scatter(*points[~labelled].T, s=size * 0.5, c=NO_LABEL, linewidths=0)
     for name in in_view_order(views[labelled].tolist()):
         mine = points[views == name]
-        axes.scatter(*mine.T, s=size, c=view_colour(name), marker=view_marker(name), linewidths=0.4, edgecolors="white")
+        axes.scatter(*mine.T, s=size, c=view_colour(name), marker=view_marker(name), linewidths=0.35, edgecolors=INK)
     _frame(axes, "by the view its label names")
 
 
@@ -101,13 +110,23 @@ def _by_cluster(axes: Axes, points: np.ndarray, clusters: np.ndarray, size: floa
     for cluster in filled:
         colour, marker = cluster_look(int(cluster))
         mine = points[clusters == cluster]
-        axes.scatter(*mine.T, s=size, c=colour, marker=marker, linewidths=0.4, edgecolors="white")
+        axes.scatter(*mine.T, s=size, c=colour, marker=marker, linewidths=0.35, edgecolors=INK)
     if len(filled) <= MOST_NAMED_CLUSTERS:
         for cluster in filled:
             mine = points[clusters == cluster]
             # the member nearest to the middle: the mean of a group in two places lies in neither
             middle = mine[np.linalg.norm(mine - np.median(mine, axis=0), axis=1).argmin()]
-            text = axes.text(*middle, str(cluster), ha="center", va="center", fontsize=10, weight="bold", color=INK)
+            text = axes.annotate(
+                str(cluster),
+                middle,
+                (0, 8),
+                textcoords="offset points",
+                ha="center",
+                va="center",
+                fontsize=10,
+                weight="bold",
+                color=INK,
+            )
             text.set_path_effects([withStroke(linewidth=2.6, foreground="white")])
     _frame(axes, "by the group (cluster) it was put in")
 

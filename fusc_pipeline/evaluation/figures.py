@@ -93,7 +93,9 @@ def confusion_figure(
         axes.set_xticks([])
     axes.set_yticks(np.arange(n_rows) + 0.5, [classes[row] for row in rows])
     for row in range(n_rows):
-        note = f"{table[row].sum():,} · {100 * share[row, row]:.0f} %" if row < n_matched else f"{table[row].sum():,} · –"
+        note = (
+            f"{table[row].sum():,} · {100 * share[row, row]:.0f} %" if row < n_matched else f"{table[row].sum():,} · –"
+        )
         axes.text(n_columns + 0.3 * 0.46 / cell, row + 0.5, note, va="center", color=MUTED, fontsize=9)
     axes.text(n_columns + 0.3 * 0.46 / cell, -0.25, "frames · in own group", color=MUTED, fontsize=8, va="center")
     axes.tick_params(length=0, labelcolor=INK, labelsize=10)
@@ -112,7 +114,7 @@ def confusion_figure(
 
 
 def cluster_bars(fit: pd.DataFrame, fmt: str = "png") -> bytes:
-    """One bar per filled cluster, purest first, as long as its size and split into its views; unlabelled in grey.
+    """One bar per filled cluster, purest first (without labels: largest), split into its views; unlabelled in grey.
 
     `fit` holds one fit's rows of one split (columns `cluster`, `view`).
     """
@@ -125,7 +127,8 @@ def cluster_bars(fit: pd.DataFrame, fmt: str = "png") -> bytes:
         _cluster_bar(axes, place, makeup, longest, numbered=row > 0.2)
     axes.set(ylim=(len(found) - 0.4, -0.6), xlim=(0, longest * 1.1))
     axes.set_yticks(range(len(found)), [m.cluster for m in found] if row > 0.2 else [""] * len(found))
-    axes.set_ylabel("group (cluster number), purest first", color=INK, fontsize=9)
+    order = "purest" if any(makeup.labelled for makeup in found) else "largest"
+    axes.set_ylabel(f"group (cluster number), {order} first", color=INK, fontsize=9)
     axes.set_xlabel("frames", color=INK, fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     tidy(axes)

@@ -12,6 +12,7 @@ from fusc_pipeline.evaluation.metrics import has_label
 
 # Together these keep a page of 15 or of 120 clusters well under 10 MB: 240 pictures of about 15 kB.
 MOST_PICTURES = 240
+FEWEST_TEST = 60
 EDGE_PX = 320
 JPEG_QUALITY = 80
 
@@ -57,6 +58,16 @@ def thumbnail(png: bytes, edge: int = EDGE_PX) -> tuple[bytes, int, int]:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     return buffer.getvalue(), small.width, small.height
+
+
+def rows_to_show(fit: pd.DataFrame, fewest: int = FEWEST_TEST) -> tuple[pd.DataFrame, str]:
+    """The rows pictures are taken from, and their scope: those of the test split ("test"), or, when the test split has
+    under `fewest` images, of both ("all"): a dozen pictures would not show what the groups look like.
+
+    `fit` holds one fit's rows of both splits (column `split`).
+    """
+    test = fit[fit["split"] == "test"]
+    return (test, "test") if len(test) >= fewest else (fit, "all")
 
 
 def build_gallery(

@@ -88,7 +88,7 @@ def normalized_mutual_information(labels: ArrayLike, clusters: ArrayLike) -> flo
 
 
 def adjusted_rand_index(labels: ArrayLike, clusters: ArrayLike) -> float:
-    """Adjusted Rand index, -0.5 to 1: agreement over pairs of images, 0 for a random clustering (Hubert & Arabie 1985)."""
+    """Adjusted Rand index, -0.5 to 1: agreement over pairs of images, 0 for a random one (Hubert & Arabie 1985)."""
     return float(adjusted_rand_score(labels, clusters))
 
 

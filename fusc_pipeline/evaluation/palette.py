@@ -14,10 +14,10 @@ ACCENT = "#1f5f99"
 
 # Dark to light in each family; neighbours differ by at least 12 in CIE L*.
 _FAMILIES = {
-    "Heart": ("#7a1c00", "#c1440e", "#ef8a3c", "#f9c38d"),
-    "Head": ("#08306b", "#2171b5", "#63a8dc", "#a9d3f0"),
-    "Abdomen": ("#00402f", "#007f5f", "#3dba8d", "#a5dfc0"),
-    "Bone": ("#4a2263", "#9650a8", "#d29bd6"),
+    "Heart": ("#a01c1c", "#e0561b", "#f79a4b", "#fccf9f"),
+    "Head": ("#0b4fa0", "#2f86d1", "#74b9ec", "#b9dcf7"),
+    "Abdomen": ("#00604a", "#12916b", "#4fc69b", "#abe3c8"),
+    "Bone": ("#5f2c80", "#a45ab8", "#d59fe0"),
 }
 _SHAPES = ("o", "s", "^", "D")
 

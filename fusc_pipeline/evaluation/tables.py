@@ -14,9 +14,7 @@ from fusc_pipeline.evaluation.assignments import as_frame, fits, labelled_cluste
 FIGURES = ("cluster_purity", "nmi", "ari", "accuracy", "macro_recall")
 
 
-def purity_table(
-    assignments: Mapping[str, pa.Table | pd.DataFrame], corpus: pa.Table | pd.DataFrame
-) -> pa.Table:
+def purity_table(assignments: Mapping[str, pa.Table | pd.DataFrame], corpus: pa.Table | pd.DataFrame) -> pa.Table:
     """Every figure of every fit: `assignments` maps a model's name to its `schemas.CLUSTERS` table.
 
     Returns a table of `schemas.PURITY` in the order of `assignments`, then K, seed, train before test.
@@ -51,10 +49,10 @@ def summarise(purity: pa.Table | pd.DataFrame) -> pd.DataFrame:
 
 
 def chance_line(fit: pd.DataFrame, n_clusters: int, draws: int = 100, seed: int = 0) -> dict[str, float] | None:
-    """What the same group sizes reach when the labelled images are shuffled among the groups: mean of each figure.
+    """Mean of each figure when the labels of one fit's rows (`view`, `cluster`) are shuffled among its groups.
 
-    `fit` holds one fit's rows of one split (`view`, `cluster`). Purity and NMI of random groups rise with K and with
-    small n; a figure means something only above this line. None when no image has a label.
+    Purity and NMI of random groups rise with K and with small n; a figure means something only above this line.
+    None when no image has a label.
     """
     known = metrics.has_label(fit["view"].tolist())
     if not known.any():
@@ -64,6 +62,16 @@ def chance_line(fit: pd.DataFrame, n_clusters: int, draws: int = 100, seed: int 
     rng = np.random.default_rng(seed)
     shuffled = [asdict(metrics.score(rng.permutation(labels), clusters, n_clusters)) for _ in range(draws)]
     return {name: float(np.mean([scores[name] for scores in shuffled])) for name in FIGURES}
+
+
+def chance_lines(rows: pd.DataFrame, seed: int, draws: int = 100) -> dict[int, dict[str, float]]:
+    """K → `chance_line` of one model's fits with this seed, on the test split; empty when it has no label.
+
+    `rows` are the model's `assignments.labelled_clusters`.
+    """
+    test = {k: fit for k, fit_seed, split, fit in fits(rows) if split == "test" and fit_seed == seed}
+    lines = {k: chance_line(fit, k, draws, seed) for k, fit in test.items()}
+    return {k: line for k, line in lines.items() if line is not None}
 
 
 def percent(mean: float | None, sd: float | None = None) -> str:
@@ -93,12 +101,12 @@ def summary_markdown(purity: pa.Table | pd.DataFrame, split: str = "test") -> st
     for row in summary.to_dict("records"):
         figures = " | ".join(percent(row[name], row[f"{name}_sd"]) for name in FIGURES)
         filled = count(row["filled_clusters"], row["filled_clusters_sd"])
-        lines.append(
-            f"| {row['model']} | {row['n_clusters']} | {figures} | {filled} | {row['n']} | {row['seeds']} |"
-        )
+        lines.append(f"| {row['model']} | {row['n_clusters']} | {figures} | {filled} | {row['n']} | {row['seeds']} |")
     first = summary.iloc[0]
     if first["n"]:
         note = f"The largest view alone is {percent(first['majority_share'])} %. Purity rises with K by itself."
     else:
         note = "No image has a label: purity, NMI, ARI, accuracy and macro recall are left out."
-    return "\n".join([*lines, "", f"{split} split, mean ± sd over seeds; {first['n_unlabelled']} images unlabelled. {note}"])
+    return "\n".join(
+        [*lines, "", f"{split} split, mean ± sd over seeds; {first['n_unlabelled']} images unlabelled. {note}"]
+    )

@@ -19,15 +19,16 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.hashing import digest, sha256_file
 from fusc_pipeline.schemas import TABLES
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as pads
 
 RECORD = "_fingerprint.json"
 CURRENT = "current"
@@ -74,8 +75,9 @@ class Record:
 class Draft:
     """A version being written: a hidden folder that either becomes the version whole or disappears."""
 
-    def __init__(self, folder: Path, work: Path, schema: pa.Schema | None, asset: str):
+    def __init__(self, folder: Path, recipe: Recipe, work: Path, schema: pa.Schema | None, asset: str):
         self.folder = folder
+        self.recipe = recipe
         self.work = work  # survives a kill; shared by all attempts at this recipe
         self.metadata: dict[str, Any] = {}
         self._schema = schema
@@ -90,6 +92,8 @@ class Draft:
 
         Raises BadInput when the columns differ from the asset's schema: nothing is cast silently.
         """
+        import pyarrow.parquet as pq
+
         tables = [rows] if isinstance(rows, pa.Table) else rows
         schema = self._schema
         if schema is None:
@@ -131,7 +135,7 @@ class Store:
             option = f" --partition {partition}" if partition else ""
             raise BadInput(
                 f"{asset} has not been made{where}; run: dagster asset materialize "
-                f"--select '+{asset}'{option} -m fusc_pipeline.definitions"
+                f"--select '+key:\"{asset}\"'{option} -m fusc_pipeline.definitions"
             )
         return found
 
@@ -139,8 +143,10 @@ class Store:
         """Folder of the version in use; raises BadInput when there is none."""
         return self._slot(asset, partition) / _version(self.require(asset, partition).fingerprint)
 
-    def dataset(self, asset: str, partition: str | None = None) -> pads.Dataset:
+    def dataset(self, asset: str, partition: str | None = None) -> "pads.Dataset":
         """The asset's table, opened lazily; raises BadInput when its columns are not those of its schema."""
+        import pyarrow.dataset as pads  # here: it brings pandas with it
+
         path = self.folder(asset, partition) / "table.parquet"
         found = pads.dataset(path, format="parquet")
         check_schema(found.schema, TABLES[asset], f"{asset} ({path})")
@@ -194,7 +200,7 @@ class Store:
             slot.parent.chmod(0o700)
         began = time.time()
         try:
-            draft = Draft(draft_folder, work, TABLES.get(asset), asset)
+            draft = Draft(draft_folder, recipe, work, TABLES.get(asset), asset)
             yield draft
             files = {p.relative_to(draft_folder).as_posix(): sha256_file(p) for p in _files(draft_folder)}
             record = Record(

@@ -1,0 +1,117 @@
+"""Checks: invariants block what comes after (ERROR), quality warns (WARN). Each says what is wrong and what to do."""
+
+import dagster as dg
+import numpy as np
+
+from fusc_pipeline.defs.clustering import MODELS
+from fusc_pipeline.defs.tables import embedding_arrays
+from fusc_pipeline.resources.parquet_io import TableHandle
+from fusc_pipeline.resources.resource import StoreResource
+
+
+def _result(passed: bool, description: str, severity=dg.AssetCheckSeverity.ERROR, **metadata) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=bool(passed),
+        severity=severity,
+        description="as it should be" if passed else description,
+        metadata=metadata,
+    )
+
+
+@dg.asset_check(asset="corpus", blocking=True)
+def subjects_in_one_split(corpus: TableHandle) -> dg.AssetCheckResult:
+    """No subject is in both splits, and both splits hold images."""
+    import pyarrow.compute as pc
+
+    table = corpus.read(["subject_key", "split"])
+    splits = table.group_by("subject_key").aggregate([("split", "count_distinct")])
+    shared = pc.sum(pc.greater(splits.column("split_count_distinct"), 1)).as_py() or 0
+    present = set(table.column("split").unique().to_pylist())
+    return _result(
+        shared == 0 and present == {"train", "test"},
+        f"{shared} subjects are in both splits; splits with images: {', '.join(sorted(present))}. "
+        "Materialise corpus again with force.",
+        shared_subjects=shared,
+    )
+
+
+@dg.asset_check(asset="corpus")
+def labels_were_read(corpus: TableHandle) -> dg.AssetCheckResult:
+    """Some images carry a pseudo-label; without any, clusters are made but not scored."""
+    views = corpus.read(["view"]).column(0)
+    labelled = len(views) - views.null_count
+    return _result(
+        labelled > 0,
+        f"none of {len(views)} images has a readable view label: clusters are made, purity and the supervised line are "
+        "left out. If the frames do carry labels, look at `reason` in pseudo_labels and at burned_in_text with keep_text.",
+        dg.AssetCheckSeverity.WARN,
+        labelled=labelled,
+        images=len(views),
+    )
+
+
+@dg.asset_check(asset="simclr_embeddings", blocking=True)
+def embeddings_are_unit_vectors(simclr_embeddings: TableHandle) -> dg.AssetCheckResult:
+    """Every embedding is finite and of length 1."""
+    _, _, vectors = embedding_arrays(simclr_embeddings.read())
+    off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())  # NaN compares false below, so it fails too
+    return _result(
+        off < 1e-3,
+        f"an embedding's length is off by {off:.3g}: the encoder diverged; lower simclr_encoder.lr and train again",
+        largest_deviation=off,
+    )
+
+
+@dg.asset_check(asset="simclr_encoder")
+def encoder_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
+    """The embedding uses more than a few directions."""
+    rank = float(store.get().require("simclr_encoder").metadata["effective_rank"])
+    return _result(
+        rank > 5,
+        f"the embedding's effective rank is {rank:.1f} of 512: it says the same of every image; train longer, lower "
+        "simclr_encoder.lr, or raise batch_size",
+        dg.AssetCheckSeverity.WARN,
+        effective_rank=rank,
+    )
+
+
+@dg.asset_check(asset="simclr_neighbors", blocking=True)
+def no_image_is_its_own_neighbor(simclr_neighbors: TableHandle) -> dg.AssetCheckResult:
+    """Neighbour lists are equally long and never hold the image itself."""
+    rows = simclr_neighbors.read(["image_id", "neighbor_ids"]).to_pylist()
+    own = sum(row["image_id"] in row["neighbor_ids"] for row in rows)
+    lengths = {len(row["neighbor_ids"]) for row in rows}
+    return _result(
+        own == 0 and len(lengths) == 1,
+        f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Materialise simclr_neighbors with force.",
+        own_neighbours=own,
+    )
+
+
+def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=model, name="every_image_is_in_one_cluster", blocking=True)
+    def check(store: StoreResource) -> dg.AssetCheckResult:
+        """Each fit assigns every image of the corpus once, to a cluster from 0 to K-1."""
+        import pyarrow.compute as pc
+
+        files = store.get()
+        table = files.table(model, columns=["image_id", "n_clusters", "seed", "cluster"])
+        images = files.table("corpus", columns=["image_id"]).num_rows
+        fits = table.group_by(["n_clusters", "seed"]).aggregate([("image_id", "count_distinct"), ("image_id", "count")])
+        wrong = [
+            row
+            for row in fits.to_pylist()
+            if row["image_id_count"] != images or row["image_id_count_distinct"] != images
+        ]
+        outside = pc.sum(pc.greater_equal(table.column("cluster"), table.column("n_clusters"))).as_py() or 0
+        return _result(
+            not wrong and not outside,
+            f"{len(wrong)} fits do not assign each of {images} images once; {outside} assignments are outside 0 to K-1. "
+            f"Materialise {model} with force.",
+            fits=fits.num_rows,
+        )
+
+    return check
+
+
+every_image_assigned = [_every_image_assigned(model) for model in MODELS]

@@ -1,0 +1,257 @@
+"""Evaluation: how pure the clusters are, what is in them, and the page a sonographer opens. Sums are `evaluation`' part."""
+
+import json
+import os
+import platform
+import shutil
+import time
+from importlib import metadata
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from fusc_pipeline.defs.clustering import HISTORY, MODELS
+from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
+from fusc_pipeline.defs.models import clean_pngs
+from fusc_pipeline.defs.preview import image_markdown
+from fusc_pipeline.defs.tables import embedding_arrays
+from fusc_pipeline.resources.parquet_io import TableHandle
+from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
+
+GROUP = "evaluation"
+PAGE = "report.html"
+
+
+@dg.asset(
+    deps=["corpus", *MODELS],
+    group_name=GROUP,
+    kinds={"parquet"},
+    code_version="1",
+    metadata=column_schema("purity_report"),
+)
+def purity_report(context: dg.AssetExecutionContext, config: AssetConfig, store: StoreResource) -> dg.MaterializeResult:
+    """Every figure of every fit (Tables 1 to 3): CP beside NMI, ARI, accuracy, macro recall, filled clusters and n.
+
+    Purity rises with K by itself, so it never stands alone. Without labels only sizes and filled clusters are given.
+    """
+    files = store.get()
+
+    def produce(draft):
+        from fusc_pipeline.evaluation.tables import purity_table, summary_markdown
+
+        table = purity_table(_assignments(files), files.table("corpus"))
+        draft.write_table(table)
+        draft.metadata |= {"dagster/row_count": table.num_rows, "test_split": {"md": summary_markdown(table)}}
+
+    return materialize(context, files, config, produce, upstream=["corpus", *MODELS])
+
+
+@dg.asset(
+    deps=["corpus", *MODELS],
+    group_name=GROUP,
+    kinds={"parquet"},
+    code_version="1",
+    metadata=column_schema("cluster_composition"),
+)
+def cluster_composition(
+    context: dg.AssetExecutionContext, config: AssetConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    """The three commonest views of every cluster, with their shares and the cluster's size (Table 4)."""
+    files = store.get()
+
+    def produce(draft):
+        from fusc_pipeline.evaluation.composition import composition_table
+
+        table = composition_table(_assignments(files), files.table("corpus"))
+        draft.write_table(table)
+        draft.metadata |= {"dagster/row_count": table.num_rows}
+
+    return materialize(context, files, config, produce, upstream=["corpus", *MODELS])
+
+
+class ShownConfig(AssetConfig):
+    """Which fit's pictures are shown."""
+
+    n_clusters: int = Field(default=15, ge=2, description="The K nearest to this is shown.")
+
+
+@dg.asset(deps=["corpus", "purity_report", *MODELS], group_name=GROUP, kinds={"jpeg"}, code_version="1")
+def cluster_gallery(
+    context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    """One picture per cluster: its most and its least confident images, labelled with their views."""
+    files = store.get()
+
+    def produce(draft):
+        from fusc_pipeline.evaluation.sheets import cluster_sheet
+
+        shown, _, gallery, scope = _gallery(files, config.n_clusters)
+        for cluster in gallery:
+            draft.path(f"cluster-{cluster.cluster:03d}.jpg").write_bytes(cluster_sheet(cluster))
+        draft.metadata |= {
+            "shown": f"{shown.model}, K {shown.n_clusters}, seed {shown.seed}, {scope} images" if shown else "no fit",
+            "clusters": len(gallery),
+        }
+        if gallery:
+            draft.metadata["purest"] = {"md": image_markdown(cluster_sheet(gallery[0]), "the purest cluster")}
+
+    return materialize(context, files, config, produce, upstream=["corpus", "purity_report", *MODELS])
+
+
+@dg.asset(
+    deps=[
+        "rejected_scans",
+        "pseudo_labels",
+        "clean_images",
+        "simclr_embeddings",
+        "purity_report",
+        "cluster_composition",
+        "cluster_gallery",
+    ],
+    group_name=GROUP,
+    kinds={"html"},
+    code_version="1",
+)
+def cluster_report(
+    context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource, corpus: TableHandle
+) -> dg.MaterializeResult:
+    """One self-contained HTML page: what was found, how far to trust it, and the clusters in pictures.
+
+    Also copied to `report.html` in the data root, where people look for it.
+    """
+    files = store.get()
+    batches = sorted(corpus.read(["scan_batch"]).column(0).unique().to_pylist())
+    inputs = {
+        f"{asset}/{batch}": files.require(asset, batch).data_version
+        for batch in batches
+        for asset in ("rejected_scans", "pseudo_labels", "clean_images")
+    }
+
+    def produce(draft):
+        from fusc_pipeline.evaluation.report import render_report
+
+        page = render_report(_report_input(files, batches, config.n_clusters))
+        draft.path(PAGE).write_text(page)
+        draft.metadata |= {"page_kb": len(page) // 1024}
+
+    upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
+    result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs)
+    page = files.folder("cluster_report") / PAGE
+    temporary = files.root / f".{PAGE}.tmp-{os.getpid()}"
+    shutil.copyfile(page, temporary)
+    os.replace(temporary, files.root / PAGE)
+    context.log.info(f"cluster_report: open {files.root / PAGE}")
+    return result
+
+
+def _assignments(files: Store) -> dict[str, pa.Table]:
+    """Each model's table; a model that had nothing to learn from (no labels) is left out."""
+    tables = {name: files.table(name) for name in MODELS}
+    return {name: table for name, table in tables.items() if table.num_rows}
+
+
+def _gallery(files: Store, n_clusters: int):
+    """(shown fit or None, the shown model's rows joined with the corpus, gallery clusters, scope)."""
+    import pyarrow.compute as pc
+
+    from fusc_pipeline.evaluation.assignments import labelled_clusters
+    from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
+    from fusc_pipeline.evaluation.report import choose_shown
+
+    shown = choose_shown(files.table("purity_report").to_pandas(), n_clusters)
+    if shown is None:
+        return None, None, [], "no"
+    corpus = files.table("corpus")
+    joined = labelled_clusters(shown.model, files.table(shown.model), corpus)
+    fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
+    rows, scope = rows_to_show(fit)
+    chosen = corpus.filter(pc.is_in(corpus.column("image_id"), pa.array(rows["image_id"].tolist())))
+    pngs = dict(clean_pngs(files, chosen))
+    return shown, joined, build_gallery(rows, pngs.__getitem__), scope
+
+
+def _report_input(files: Store, batches: list[str], n_clusters: int):
+    from fusc_pipeline.evaluation.embedding_map import embedding_map
+    from fusc_pipeline.evaluation.figures import cluster_bars, confusion_figure, learning_curves
+    from fusc_pipeline.evaluation.report import ReportInput
+    from fusc_pipeline.evaluation.tables import chance_lines
+
+    shown, joined, gallery, scope = _gallery(files, n_clusters)
+    corpus = files.table("corpus").to_pandas()
+    pictures: dict = {}
+    if shown is not None:
+        fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
+        test = fit[fit["split"] == "test"]
+        ids, _, vectors = embedding_arrays(files.table("simclr_embeddings"))
+        of_image = fit.set_index("image_id").loc[ids]
+        pictures = {
+            "confusion": confusion_figure(
+                test["view"].tolist(), test["cluster"].to_numpy(), shown.n_clusters, fmt="svg"
+            ),
+            "embedding_map": embedding_map(vectors, of_image["view"].tolist(), of_image["cluster"].tolist()),
+            "cluster_bars": cluster_bars(test, fmt="svg"),
+            "chance": chance_lines(joined, shown.seed),
+        }
+    return ReportInput(
+        purity=files.table("purity_report").to_pandas(),
+        composition=files.table("cluster_composition").to_pandas(),
+        corpus=corpus,
+        scans=_per_batch(files, "clean_images", batches, ["image_id", "machine", "subject_source"]),
+        rejected=_per_batch(files, "rejected_scans", batches),
+        pseudo_labels=_per_batch(files, "pseudo_labels", batches),
+        clean_images=_per_batch(files, "clean_images", batches, ["image_id", "quarantined"]),
+        shown=shown,
+        gallery=gallery,
+        gallery_scope=scope,
+        curves=_curves(files, learning_curves),
+        stopped=_stopped(files),
+        provenance=_provenance(files),
+        phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
+        made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        **pictures,
+    )
+
+
+def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] | None = None):
+    return pa.concat_tables([files.table(asset, batch, columns) for batch in batches]).to_pandas()
+
+
+def _curves(files: Store, draw) -> dict[str, bytes]:
+    found = {"SimCLR pretraining": {"SimCLR": json.loads((files.folder("simclr_encoder") / HISTORY).read_text())}}
+    for model, title in (("fusc_simclr", "FUSC clustering"), ("fusc_simclr_selflabel", "Self-labelling (FUSC*)")):
+        fits = json.loads((files.folder(model) / HISTORY).read_text())
+        found[title] = {f"K {fit['n_clusters']}, seed {fit['seed']}": fit["history"] for fit in fits}
+    keys = {
+        "SimCLR pretraining": ("loss", "effective_rank"),
+        "FUSC clustering": ("loss", "consistency", "entropy"),
+        "Self-labelling (FUSC*)": ("loss", "coverage", "agreement", "filled"),
+    }
+    pictures = {title: draw(histories, keys[title], fmt="svg") for title, histories in found.items()}
+    return {title: picture for title, picture in pictures.items() if picture}
+
+
+def _stopped(files: Store):
+    import pandas as pd
+
+    rows = json.loads((files.folder("fusc_simclr_selflabel") / "stopped.json").read_text())
+    stopped = [{"model": "fusc_simclr_selflabel", **row} for row in rows if row["stopped_because"]]
+    return pd.DataFrame(stopped, columns=["model", "n_clusters", "seed", "stopped_because"])
+
+
+def _provenance(files: Store) -> dict[str, dict[str, object]]:
+    packages = (
+        "fusc-pipeline",
+        "torch",
+        "torchvision",
+        "easyocr",
+        "opencv-python-headless",
+        "faiss-cpu",
+        "scikit-learn",
+    )
+    shown = {"Versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}}
+    for asset in ("corpus", "simclr_encoder", *MODELS):
+        record = files.require(asset)
+        shown[asset] = {"fingerprint": record.fingerprint[:16], "seconds": record.seconds, **record.config}
+    return shown

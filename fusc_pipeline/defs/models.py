@@ -1,0 +1,131 @@
+"""What the assets that train or infer share: the device, the corpus's pixels, weights on disk, learning curves."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+from pydantic import Field
+
+from fusc_pipeline.defs.materialize import AssetConfig
+from fusc_pipeline.defs.preview import image_markdown
+from fusc_pipeline.errors import BadInput
+from fusc_pipeline.resources.store import Store
+
+HISTORY = "history.json"
+WEIGHTS = "weights.safetensors"
+
+
+class ComputeConfig(AssetConfig):
+    """Where an asset computes."""
+
+    device: str = Field(
+        default="",
+        description="cuda, mps or cpu; empty: the best there is.",
+        json_schema_extra={"runtime": True},
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=256,
+        description="Threads of this process; 0: one per core it may use.",
+        json_schema_extra={"runtime": True},
+    )
+
+    def compute(self):
+        """The device as `fusc_pipeline.compute.Compute`, with this process's threads set."""
+        from fusc_pipeline.compute import Compute
+
+        found = Compute.detect(self.device or None, self.threads or None)
+        found.apply_threads()
+        return found
+
+
+class PixelsConfig(ComputeConfig):
+    """How a network sees an image."""
+
+    image_size: int = Field(default=80, ge=32, le=1024, description="Side of the square the network sees, in pixels.")
+    resize: str = Field(
+        default="letterbox", description="letterbox keeps the aspect ratio, squash does not (the reference code)."
+    )
+
+
+class CorpusPixels:
+    """The corpus's images as one uint8 array, in the corpus's order; decoded once per corpus and size."""
+
+    def __init__(self, store: Store, size: int, resize: str):
+        from fusc_pipeline.hashing import digest
+        from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache
+
+        self.table = store.table("corpus")
+        self.ids: list[str] = self.table.column("image_id").to_pylist()
+        version = store.require("corpus").data_version
+        folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
+        try:
+            cache = PixelCache.open(folder)
+        except BadInput:
+            position = {image_id: i for i, image_id in enumerate(self.ids)}
+            encoded: list[bytes | None] = [None] * len(self.ids)
+            for image_id, png in clean_pngs(store, self.table):
+                encoded[position[image_id]] = png
+            pairs = ((i, png) for i, png in zip(self.ids, encoded, strict=True) if png is not None)
+            cache = build_pixel_cache(pairs, len(self.ids), size, folder, resize)
+        self.pixels = cache.pixels
+
+    def rows(self, split: str) -> list[int]:
+        """Row numbers of a split."""
+        return [i for i, name in enumerate(self.table.column("split").to_pylist()) if name == split]
+
+
+def clean_pngs(store: Store, corpus: pa.Table):
+    """(image_id, PNG bytes) of the corpus's images, batch by batch."""
+    import pyarrow.compute as pc
+
+    for batch in corpus.column("scan_batch").unique().to_pylist():
+        ids = corpus.filter(pc.field("scan_batch") == batch).column("image_id")
+        wanted = pc.field("image_id").isin(ids.combine_chunks()) & pc.field("quarantined").is_null()
+        scans = store.dataset("clean_images", batch)
+        for piece in scans.to_batches(columns=["image_id", "image"], filter=wanted, batch_size=64):
+            for row in piece.to_pylist():
+                yield row["image_id"], row["image"]["bytes"]
+
+
+def save_weights(path: Path, state: dict[str, Any]) -> None:
+    """A state dict as safetensors: no pickle, so loading it runs no code."""
+    from safetensors.torch import save_file
+
+    save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, path)
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """The state dict `save_weights` wrote; raises BadInput when the file is damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise BadInput(f"{path} holds no readable weights ({error}); materialise its asset again with force") from error
+
+
+def load_backbone(store: Store, compute, encoder: str = "simclr_encoder"):
+    """The pretrained backbone of an encoder asset, on the device."""
+    from fusc_pipeline.representation.backbones import build_backbone
+
+    backbone = build_backbone(store.require(encoder).config["backbone"])
+    backbone.load_state_dict(load_weights(store.folder(encoder) / WEIGHTS))
+    return compute.place(backbone)
+
+
+def curves_markdown(history: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, str]:
+    """A learning-curve picture for an asset's metadata, small enough for the event log."""
+    from fusc_pipeline.evaluation.figures import learning_curves
+
+    picture = learning_curves({"": history}, names)
+    return {"md": image_markdown(picture, "learning curves") if picture else "no epoch was run"}
+
+
+def log_device(context: dg.AssetExecutionContext, compute) -> None:
+    context.log.info(
+        f"{context.asset_key.to_user_string()}: {compute.device}, bf16 {compute.bf16}, {compute.threads} threads"
+    )

@@ -1,0 +1,163 @@
+"""The graph from the corpus to the report on tiny data: everything materialises, nothing is made twice."""
+
+import json
+
+import pytest
+
+from fusc_pipeline_tests.conftest import fill_store
+from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
+
+MADE = {
+    "corpus",
+    "simclr_encoder",
+    "simclr_embeddings",
+    "simclr_neighbors",
+    "kmeans_simclr",
+    "fusc_simclr",
+    "fusc_simclr_selflabel",
+    "supervised",
+    "purity_report",
+    "cluster_composition",
+    "cluster_gallery",
+    "cluster_report",
+}
+
+
+def test_everything_is_made_once_and_a_changed_setting_remakes_what_depends_on_it(small_store):
+    first = materialise(small_store)
+    assert failures(first) == {}
+    assert cache_states(first) == dict.fromkeys(MADE, "miss")
+    assert all(check.passed for check in first.get_asset_check_evaluations())
+
+    second = materialise(small_store)
+    assert cache_states(second) == dict.fromkeys(MADE, "hit")
+
+    # The head's learning rate decides the two FUSC rows and what is reported of them, nothing else.
+    changed = materialise(small_store, config=run_config(fusc_simclr={"head_lr": 0.01}))
+    assert failures(changed) == {}
+    states = cache_states(changed)
+    dependent = {"fusc_simclr", "fusc_simclr_selflabel", "purity_report", "cluster_composition", "cluster_gallery"}
+    assert {name for name, state in states.items() if state == "miss"} == dependent | {"cluster_report"}
+
+    # A setting that only says how the work is done remakes nothing.
+    assert set(cache_states(materialise(small_store, config=run_config(fusc_simclr={"threads": 2}))).values()) == {"hit"}
+
+
+def test_tables_hold_what_their_names_say(small_store):
+    assert failures(materialise(small_store)) == {}
+    corpus = small_store.table("corpus").to_pandas()
+    assert len(corpus) == 36 and corpus["image_id"].is_unique
+    assert corpus.groupby("subject_key")["split"].nunique().eq(1).all()
+    neighbours = small_store.table("simclr_neighbors").to_pandas()
+    train = set(corpus.loc[corpus["split"] == "train", "image_id"])
+    assert all(len(ids) == 3 and own not in ids and train.issuperset(ids) for own, ids in zip(neighbours["image_id"], neighbours["neighbor_ids"], strict=True))
+    purity = small_store.table("purity_report").to_pandas()
+    assert set(purity["model"]) == {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"}
+    assert sorted(purity.loc[purity["model"] == "fusc_simclr", "seed"].unique()) == [0, 1]
+    assert purity["cluster_purity"].between(0, 1).all()
+    page = (small_store.root / "report.html").read_text()
+    assert "synthetic" in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert len(list(small_store.folder("cluster_gallery").glob("cluster-*.jpg"))) > 0
+
+
+def test_without_any_label_clusters_are_made_and_purity_is_left_out(tmp_path, phantom_frames):
+    from fusc_pipeline.resources.store import Store
+
+    store = Store(tmp_path / "data")
+    fill_store(store, phantom_frames, labels=False)
+    result = materialise(store)
+    assert failures(result) == {}
+    warned = [c for c in result.get_asset_check_evaluations() if not c.passed]
+    assert [c.check_name for c in warned] == ["labels_were_read"]
+    purity = store.table("purity_report").to_pandas()
+    assert set(purity["model"]) == {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel"}
+    assert purity["cluster_purity"].isna().all() and (purity["filled_clusters"] > 0).all()
+    assert store.table("supervised").num_rows == 0
+
+
+def test_several_k_and_seeds_are_columns_and_checkpoints(small_store):
+    config = run_config(kmeans_simclr={"n_clusters": [2, 4], "seeds": [0, 7]})
+    assert failures(materialise(small_store, up_to("kmeans_simclr"), config)) == {}
+    fits = small_store.table("kmeans_simclr").to_pandas().groupby(["n_clusters", "seed"]).size()
+    assert dict(fits) == {(2, 0): 36, (2, 7): 36, (4, 0): 36, (4, 7): 36}
+    assert {p.name for p in small_store.folder("kmeans_simclr").glob("*.safetensors")} == {
+        f"k{k}-seed{s}.safetensors" for k in (2, 4) for s in (0, 7)
+    }
+
+
+@pytest.mark.parametrize("train_backbone", [False, True])
+def test_fusc_trains_the_head_or_the_whole_network(small_store, train_backbone):
+    config = run_config(fusc_simclr={"train_backbone": train_backbone, "seeds": [0]})
+    assert failures(materialise(small_store, up_to("fusc_simclr_selflabel"), config)) == {}
+    from safetensors.numpy import load_file
+
+    before = load_file(small_store.folder("simclr_encoder") / "weights.safetensors")
+    after = load_file(small_store.folder("fusc_simclr") / "k4-seed0.safetensors")
+    backbone = {name.removeprefix("backbone."): value for name, value in after.items() if name.startswith("backbone.")}
+    if train_backbone:
+        assert (backbone["conv1.weight"] != before["conv1.weight"]).any()
+    else:
+        assert backbone == {}
+
+
+def test_a_cache_hit_shows_the_same_metadata_again(small_store):
+    def shown(result):
+        return {
+            e.step_materialization_data.materialization.asset_key.to_user_string(): {
+                name: value.value
+                for name, value in e.step_materialization_data.materialization.metadata.items()
+                if name != "fusc/cache"
+            }
+            for e in result.get_asset_materialization_events()
+        }
+
+    assert shown(materialise(small_store, up_to("kmeans_simclr"))) == shown(materialise(small_store, up_to("kmeans_simclr")))
+
+
+def test_more_clusters_than_images_names_both_numbers(small_store):
+    result = materialise(small_store, up_to("kmeans_simclr"), run_config(kmeans_simclr={"n_clusters": [500]}))
+    assert "500 clusters were asked for, but there are only" in failures(result)["kmeans_simclr"]
+
+
+def test_an_asset_without_its_upstream_names_the_command(tmp_path):
+    from fusc_pipeline.resources.store import Store
+
+    result = materialise(Store(tmp_path / "data"), "simclr_embeddings")
+    assert "dagster asset materialize --select '+key:\"corpus\"'" in failures(result)["simclr_embeddings"]
+
+
+def test_an_empty_corpus_says_what_to_do(tmp_path, phantom_frames):
+    from fusc_pipeline.resources.store import Store
+
+    store = Store(tmp_path / "data")
+    fill_store(store, phantom_frames[:3], quarantine=3)
+    assert "no clean image in any batch" in failures(materialise(store, "corpus"))["corpus"]
+
+
+def test_refused_input_is_not_retried(small_store):
+    result = materialise(small_store, up_to("kmeans_simclr"), run_config(kmeans_simclr={"n_clusters": [500]}))
+    assert not any(event.event_type_value == "STEP_UP_FOR_RETRY" for event in result.all_events)
+
+
+def test_a_full_disk_leaves_the_last_good_version(small_store, monkeypatch):
+    import errno
+
+    from fusc_pipeline.resources import store as store_module
+
+    assert failures(materialise(small_store, "corpus")) == {}
+    good = small_store.require("corpus").fingerprint
+
+    def full(_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store_module, "_fsync", full)
+    result = materialise(small_store, "corpus", run_config(corpus={"seed": 5}))
+    assert "No space left on device while writing under" in failures(result)["corpus"]
+    assert small_store.require("corpus").fingerprint == good
+    assert [p.name for p in (small_store.root / "assets" / "corpus" / "_").iterdir() if p.name.startswith(".")] == []
+
+
+def test_histories_are_kept_per_fit(small_store):
+    assert failures(materialise(small_store, up_to("fusc_simclr"))) == {}
+    fits = json.loads((small_store.folder("fusc_simclr") / "history.json").read_text())
+    assert [(f["n_clusters"], f["seed"], len(f["history"])) for f in fits] == [(4, 0, 1), (4, 1, 1)]

@@ -1,0 +1,70 @@
+"""Presets: known ones load and fit the assets, unknown names and keys are refused with the nearest known one."""
+
+import dagster as dg
+import pytest
+
+from fusc_pipeline.build import build_definitions
+from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.presets import apply_setting, check_run_config, load_preset, preset_names
+from fusc_pipeline.runner import config_fields
+
+
+@pytest.fixture(scope="module")
+def definitions():
+    return build_definitions()
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_a_valid_run_config_and_a_job(definitions, name):
+    check_run_config(load_preset(name), config_fields(definitions))
+    dg.validate_run_config(definitions.resolve_job_def(name), load_preset(name))
+
+
+def test_unknown_preset_names_the_nearest():
+    with pytest.raises(BadSetting, match="there is no preset 'dmo'; did you mean 'demo'"):
+        load_preset("dmo")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"ops": {"simclr_encodr": {}}}, "ops has an unknown key 'simclr_encodr'; did you mean 'simclr_encoder'"),
+        (
+            {"ops": {"simclr_encoder": {"config": {"epocs": 3}}}},
+            r"ops.simclr_encoder.config has an unknown key 'epocs'; did you mean 'epochs'",
+        ),
+        ({"op": {}}, "run config has an unknown key 'op'; did you mean 'ops'"),
+        ({"ops": {"simclr_encoder": {"config": [1]}}}, "must be a mapping"),
+    ],
+)
+def test_unknown_keys_name_the_nearest(definitions, config, message):
+    with pytest.raises(BadSetting, match=message):
+        check_run_config(config, config_fields(definitions))
+
+
+def test_dagster_refuses_a_misspelt_key_too(definitions):
+    bad = {"ops": {"simclr_encoder": {"config": {"epocs": 3}}}}
+    with pytest.raises(dg.DagsterInvalidConfigError):
+        dg.validate_run_config(definitions.resolve_job_def("demo"), bad)
+
+
+def test_a_setting_out_of_range_is_refused_before_anything_runs(definitions):
+    from fusc_pipeline_tests.defs.graph import failures
+
+    job = definitions.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        run_config={"ops": {"simclr_encoder": {"config": {"temperature": -1.0}}}},
+        asset_selection=[dg.AssetKey("simclr_encoder")],
+        raise_on_error=False,
+    )
+    assert "temperature" in failures(result)["simclr_encoder"]
+
+
+def test_set_puts_a_yaml_value_in_place():
+    config: dict = {}
+    apply_setting(config, "fusc_simclr.n_clusters=[4, 15]")
+    apply_setting(config, "fusc_simclr.epochs=3")
+    assert config == {"ops": {"fusc_simclr": {"config": {"n_clusters": [4, 15], "epochs": 3}}}}
+    for bad in ("fusc_simclr.epochs", "epochs=3", "=3", ".=3"):
+        with pytest.raises(BadSetting, match=r"asset\.field=value"):
+            apply_setting(config, bad)
