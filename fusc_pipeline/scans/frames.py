@@ -3,6 +3,10 @@
 No format is decoded here: see `dicom` and `raster`; `reading` picks between them.
 """
 
+import contextlib
+import logging
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +50,17 @@ class RejectedScan(BadInput):
 
     def __reduce__(self) -> tuple:
         return type(self), (self.reason, self.found)
+
+
+class NoFan(BadInput):
+    """The picture holds no fan that can be trusted. `reason` says what was seen instead."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"no ultrasound fan was found: {reason}; check that the file is an ultrasound frame")
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.reason,)
 
 
 @dataclass(frozen=True)
@@ -108,6 +123,32 @@ class Frame:
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.pixels.shape))
         return f"Frame({self.source_format} {shape}, frame {self.frame_index} of {self.n_frames})"
+
+
+_TALKATIVE = (
+    "pydicom",
+    "pydicom.pixels.utils",
+    "PIL.Image",
+    "PIL.ImageFile",
+    "PIL.PngImagePlugin",
+    "PIL.TiffImagePlugin",
+)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Drop warnings, and the log lines of pydicom and Pillow: they quote attribute values and paths."""
+    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    before = [logger.disabled for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.disabled = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, was in zip(loggers, before, strict=True):
+            logger.disabled = was
 
 
 def as_grey_if_equal(pixels: np.ndarray) -> np.ndarray:

@@ -24,9 +24,9 @@ _KEYED_BYTES = 16
 _HOW_TO_GET_A_KEY = f"run `fusc init` to make a key file, or set {KEY_VARIABLE} to at least {MIN_KEY_BYTES} characters"
 
 # What de-identification tools write instead of a patient id: not an identity, or all patients would become one.
-_PLACEHOLDERS = frozenset(
-    "anonymous anonymized anonymised anonymize anonymise anon unknown none na null nil removed redacted deidentified "
-    "deleted default test noid noname patient patientid".split()
+_PLACEHOLDERS = re.compile(
+    r"anon(?:ym(?:ous|i[sz]ed?))?|unknown|none|na|n[ui]ll?|removed|redacted|deidentified|deleted|default|test|noid"
+    r"|noname|patient(?:id)?"
 )
 _SUBJECT_WORD = re.compile(r"(?:patient|subject|case|pat|sub)(?=\d+$)")
 
@@ -60,7 +60,7 @@ class KeyRing:
 
 
 def load_key(path: Path | None = None, environ: Mapping[str, str] | None = None) -> KeyRing:
-    """The key from FUSC_HMAC_KEY, else from the file. Raises BadSetting when there is none, or it is not kept secret."""
+    """The key from FUSC_HMAC_KEY, else from the file. Raises BadSetting when there is none, or it is not secret."""
     from_environment = (os.environ if environ is None else environ).get(KEY_VARIABLE, "").strip()
     if from_environment:
         return KeyRing(from_environment.encode())
@@ -72,13 +72,15 @@ def load_key(path: Path | None = None, environ: Mapping[str, str] | None = None)
         raise BadSetting(f"no key file at {path}: {_HOW_TO_GET_A_KEY}") from None
     except OSError as error:
         raise BadSetting(f"key file {path} cannot be opened ({error.strerror}): check its owner and folder") from None
-    with open(descriptor, "rb") as stream:
+    try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise BadSetting(f"key file {path} is not a regular file: {_HOW_TO_GET_A_KEY}")
         if stat.S_IMODE(facts.st_mode) & 0o077:
             raise BadSetting(f"key file {path} is open to other users: run `chmod 600` on it, or make a new key")
-        key = stream.read(4096).strip()
+        key = os.read(descriptor, 4096).strip()
+    finally:
+        os.close(descriptor)
     if len(key) < MIN_KEY_BYTES:
         raise BadSetting(f"key file {path} holds {len(key)} bytes, fewer than {MIN_KEY_BYTES}: {_HOW_TO_GET_A_KEY}")
     return KeyRing(key)
@@ -121,7 +123,6 @@ def normalise_subject(value: str) -> str | None:
     Leading zeros stay: they can be part of a hospital's number.
     """
     plain = "".join(char for char in value.casefold() if char.isalnum())
-    if plain in _PLACEHOLDERS or len(set(plain)) < 2:
-        # One character only ("", "0", "XXXX") is what blanking leaves behind ... or a very short real number.
-        return plain if len(plain) == 1 and plain in "123456789" else None
-    return _SUBJECT_WORD.sub("", plain)
+    # One character over and over ("0000", "XXX") is what blanking leaves behind, but 7 may be a patient's number.
+    blanked = len(set(plain)) < 2 and plain not in set("123456789")
+    return None if blanked or _PLACEHOLDERS.fullmatch(plain) else _SUBJECT_WORD.sub("", plain)

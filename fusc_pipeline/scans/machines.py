@@ -18,10 +18,14 @@ _MAKERS: dict[str, re.Pattern[str]] = {
 }
 # Product lines and the model marks they are sold under; a mark that does not match leaves the line alone.
 _MODELS: dict[str, re.Pattern[str]] = {
-    "ge": re.compile(r"voluson (?:e6|e8|e10|s6|s8|s10|p6|p8|730|swift|expert ?\d\d|signature ?\d\d)|voluson"
-                     r"|logiq (?:\d{3}|[efpsv]\d{1,2}|e)|logiq|vivid (?:\d|[eist]\d{0,2}|q)|vivid|venue|versana"),
-    "philips": re.compile(r"epiq (?:5|7|cvx|elite)[cgw]?|epiq|affiniti (?:30|50|70)[cgw]?|affiniti|iu22|ie33|hd11|hd15"
-                          r"|hdi ?[35]000|cx50|clearvue|sparq|lumify"),
+    "ge": re.compile(
+        r"voluson (?:e6|e8|e10|s6|s8|s10|p6|p8|730|swift|expert ?\d\d|signature ?\d\d)|voluson"
+        r"|logiq (?:\d{3}|[efpsv]\d{1,2}|e)|logiq|vivid (?:\d|[eist]\d{0,2}|q)|vivid|venue|versana"
+    ),
+    "philips": re.compile(
+        r"epiq (?:5|7|cvx|elite)[cgw]?|epiq|affiniti (?:30|50|70)[cgw]?|affiniti|iu22|ie33|hd11|hd15"
+        r"|hdi ?[35]000|cx50|clearvue|sparq|lumify"
+    ),
     "samsung": re.compile(r"ws80a|hs[3-9]0a?|rs8[05]a?|hera w(?:9|10)|accuvix|sonoace|uge[o]? ?\w?\d{2}"),
     "siemens": re.compile(r"acuson (?:s[123]000|x[1-7]00|sequoia|antares|redwood|juniper)|s[123]000|sequoia|antares"),
     "canon": re.compile(r"aplio (?:[aitx]?\d{3})|aplio|xario ?\d{0,3}"),

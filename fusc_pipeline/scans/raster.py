@@ -1,7 +1,6 @@
 """PNG, JPEG and TIFF (also with several pages), decoded by Pillow, which refuses cut-short files. No DICOM here."""
 
 import struct
-import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, to_eight_bits
+from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet, to_eight_bits
 
 # Format -> the first bytes that name it.
 MAGICS: dict[str, tuple[bytes, ...]] = {
@@ -35,7 +34,6 @@ _DECODE_ERRORS = (
     ArithmeticError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
 )
 _EIGHT_BIT_MODES = {"L", "RGB"}
 _CONVERTED_MODES = {"1": "L", "YCbCr": "RGB", "CMYK": "RGB", "P": "RGB", "HSV": "RGB", "LAB": "RGB"}
@@ -52,20 +50,24 @@ def read_raster(path: Path, kind: str, limits: ReadLimits) -> Iterator[Frame]:
     """
     done = 0
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path, formats=[kind.upper()]) as image:
+        with quiet():
+            image = Image.open(path, formats=[kind.upper()])
+        with image:
+            with quiet():
                 _check_size(image, limits)
                 n_frames = _page_count(image, limits) if kind == "tiff" else 1
-                for index in limits.choose_frames(n_frames):
+            for index in limits.choose_frames(n_frames):
+                with quiet():
                     if kind == "tiff":
                         image.seek(index)
                         _check_size(image, limits)
                     pixels = as_grey_if_equal(_to_uint8(image))
-                    yield Frame(pixels, index, n_frames, kind)
-                    done += 1
+                yield Frame(pixels, index, n_frames, kind)
+                done += 1
     except RejectedScan:
         raise
+    except Image.DecompressionBombError:
+        raise RejectedScan("too_many_pixels", f"a {kind} that claims more pixels than any limit") from None
     except _DECODE_ERRORS as error:
         reason = "truncated" if _says_truncated(error) else "damaged"
         raise RejectedScan(reason, f"{kind} frame {done} could not be decoded ({type(error).__name__})") from None

@@ -12,11 +12,11 @@ from fusc_pipeline.scans.frames import REASONS, Box, Frame, ReadLimits, Rejected
 
 __all__ = ["REASONS", "Box", "Frame", "ReadLimits", "RejectedScan", "read_scan", "sniff"]
 
-_MAGIC_BYTES = 132 + 8
+_MAGIC_BYTES = 132
 
 
 def sniff(path: Path) -> str | None:
-    """dicom, png, jpeg or tiff by the file's first bytes, else None. A DICOM preamble may hold anything, so "DICM" wins."""
+    """dicom, png, jpeg or tiff by the file's first bytes, else None. A preamble may hold anything: "DICM" wins."""
     with open(path, "rb") as stream:
         head = stream.read(_MAGIC_BYTES)
     if dicom.looks_like_dicom(head):
