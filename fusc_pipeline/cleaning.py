@@ -26,9 +26,8 @@ class Scan:
 
 def clean_scan(scan: Scan) -> dict[str, Any]:
     """The row of `schemas.CLEAN_IMAGES` for one scan; a frame without a reliable fan is quarantined with the reason."""
-    from fusc_pipeline.scans.batch import encode_png
     from fusc_pipeline.scans.fan import NoFan, find_fan
-    from fusc_pipeline.text.pool import decode
+    from fusc_pipeline.scans.png import decode_png, encode_png
     from fusc_pipeline.text.removal import remove_text
 
     row: dict[str, Any] = {
@@ -47,7 +46,7 @@ def clean_scan(scan: Scan) -> dict[str, Any]:
         return row | {
             "quarantined": "its text could not be read, so it could not be removed; materialise burned_in_text again"
         }
-    pixels = decode(scan.png)
+    pixels = decode_png(scan.png)
     try:
         fan = find_fan(pixels, scan.region)
     except NoFan as reason:

@@ -8,7 +8,7 @@ import dagster as dg
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.presets import apply_setting, check_run_config, load_preset
 from fusc_pipeline.resources.history import run_history
 
@@ -28,9 +28,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     job = definitions.resolve_implicit_global_asset_job_def()
     check_run_config(config, config_fields(definitions))
     graph = definitions.resolve_asset_graph()
-    keys = dg.AssetSelection.from_string(selection).resolve(graph)
-    if not keys:
-        raise BadInput(f"--select {selection!r} selects no asset; assets: {_names(graph.materializable_asset_keys)}")
+    keys = _selected(selection, graph)
     with run_history() as instance:
         for partition, chosen in _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name)):
             names = {key.to_user_string() for key in chosen}
@@ -51,6 +49,17 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
             if not _tell(result, time.monotonic() - began):
                 return 1
     return 0
+
+
+def _selected(selection: str, graph) -> set[dg.AssetKey]:
+    everything = ", ".join(sorted(key.to_user_string() for key in graph.materializable_asset_keys))
+    try:
+        keys = dg.AssetSelection.from_string(selection).resolve(graph)
+    except dg.DagsterError as error:
+        raise BadSetting(f"--select {selection!r} is no asset selection ({error}); assets: {everything}") from error
+    if not keys:
+        raise BadSetting(f"--select {selection!r} selects no asset; assets: {everything}")
+    return set(keys)
 
 
 def config_fields(definitions: dg.Definitions) -> dict[str, list[str]]:
@@ -107,7 +116,3 @@ def _reason(failure) -> str:
         return failure.user_failure_data.description
     error = failure.error
     return (error.cause or error).message.strip() if error else "no reason given"
-
-
-def _names(keys) -> str:
-    return ", ".join(sorted(key.to_user_string() for key in keys))

@@ -61,7 +61,12 @@ REJECTED_SCANS = _schema(
 
 BURNED_IN_TEXT = _schema(
     _image_id(),
-    ("word", pa.int32(), False, "index of the word in the frame, from 0; -1: the frame holds no word; -2: it could not be read"),
+    (
+        "word",
+        pa.int32(),
+        False,
+        "index of the word in the frame, from 0; -1: the frame holds no word; -2: it could not be read",
+    ),
     ("x0", pa.int32(), True, "box in pixels of the frame: left, inclusive"),
     ("y0", pa.int32(), True, "top, inclusive"),
     ("x1", pa.int32(), True, "right, exclusive"),

@@ -9,6 +9,7 @@ state has to be saved.
 """
 
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ def train(
     end_epoch: EndEpoch | None = None,
     on_epoch: OnEpoch | None = None,
     checkpoint: Checkpoint | None = None,
-    save_every_seconds: float = 60.0,
+    save_every_seconds: float | None = None,
 ) -> list[dict[str, Any]]:
     """Run the plan, or what is left of it after a kill; returns the metric history, one dict per epoch.
 
@@ -89,6 +90,7 @@ def train(
     `load_state_dict`. A history entry has `epoch` (from 1), `lr` (last step's), `seconds`, `images_per_second`, the
     mean of each step metric, and what `end_epoch` adds. A loss that is not finite raises BadSetting.
     """
+    every = checkpoint_seconds() if save_every_seconds is None else save_every_seconds
     done, sums, history = 0, {}, []
     if checkpoint is not None and (saved := checkpoint.load()) is not None:
         for name, part in state.items():
@@ -116,7 +118,7 @@ def train(
                 # Kept on the device: reading a value every step would make the device wait for the host.
                 sums[name] = sums.get(name, 0.0) + (value.detach().double() if hasattr(value, "detach") else value)
             done, steps_here = done + 1, steps_here + 1
-            if time.monotonic() - saved_at > save_every_seconds and done % plan.steps_per_epoch:
+            if time.monotonic() - saved_at > every and done % plan.steps_per_epoch:
                 save()
                 saved_at = time.monotonic()
         seconds = time.monotonic() - started
@@ -129,12 +131,21 @@ def train(
             raise BadSetting(f"the loss became {entry['loss']} in epoch {epoch + 1}; lower the learning rate ({lr:g})")
         sums = {}
         history.append(entry)
-        if time.monotonic() - saved_at > save_every_seconds or epoch + 1 == plan.epochs or entry.get("stop"):
+        if time.monotonic() - saved_at > every or epoch + 1 == plan.epochs or entry.get("stop"):
             save()
             saved_at = time.monotonic()
         if on_epoch is not None:
             on_epoch(entry)
     return history
+
+
+def checkpoint_seconds() -> float:
+    """Seconds between checkpoints: the environment variable FUSC_CHECKPOINT_SECONDS, else 60."""
+    given = os.environ.get("FUSC_CHECKPOINT_SECONDS", "60")
+    try:
+        return float(given)
+    except ValueError:
+        raise BadSetting(f"FUSC_CHECKPOINT_SECONDS is {given!r}; give a number of seconds") from None
 
 
 def cosine_with_warmup(peak: float, steps: int, warmup_steps: int = 0, floor: float = 0.0) -> Callable[[int], float]:

@@ -206,18 +206,14 @@ class _FuscRun:
     def fit(self, n_clusters: int, seed: int, context: dg.AssetExecutionContext, work: Path):
         import torch
 
-        from fusc_pipeline.clustering.fusc import fit_fusc
-        from fusc_pipeline.clustering.heads import ClusterModel, kmeans_prototypes
+        from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
         from fusc_pipeline.clustering.predictions import predict_probabilities
         from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 
         settings = settings_of(self.config, FuscConfig, n_clusters=n_clusters, seed=seed)
         compute, whole = self.compute, self.config.train_backbone
         backbone = load_backbone(self.files, compute, f"{self.encoder}_encoder") if whole else None
-        model = ClusterModel(backbone, self.vectors.shape[1], n_clusters, settings.n_heads, seed)
-        train_vectors = self.vectors[self.train]
-        if settings.init == "kmeans":
-            model.start_from_prototypes(kmeans_prototypes(train_vectors, n_clusters, settings.n_heads, seed))
+        model = build_cluster_model(settings, self.vectors.shape[1], backbone, self.vectors[self.train])
         if whole:
             augmentation = strong_augment(self.config.rotation_degrees)
             train_view = augmented_view(np.asarray(self.pixels[self.train]), augmentation, compute)

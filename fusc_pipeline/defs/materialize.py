@@ -89,11 +89,12 @@ def materialize(
     inputs: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
     model: bool = False,
+    incremental: bool = False,
 ) -> dg.MaterializeResult:
     """Return at once when an output with the same fingerprint stands; else run `produce` on a draft and publish it.
 
     `upstream` names assets whose data versions are inputs (of this partition where they have it); `inputs` adds
-    others; `extra` is what else decides the result (engine, weights). `produce` writes files and `draft.metadata`.
+    others; `extra` is what else decides the result (engine, weights); `model` and `incremental`: see `Store.write`. `produce` writes files and `draft.metadata`.
     A FuscError becomes a failure that is not retried: the same input would be refused again.
     """
     asset = context.asset_key.to_user_string()
@@ -109,7 +110,7 @@ def materialize(
         if found is not None:
             context.log.info(f"{asset}: nothing to do, an output with fingerprint {fingerprint[:16]} stands")
             return _result(store, found, cache="hit")
-        with store.write(asset, partition, recipe, all_inputs, model=model) as draft:
+        with store.write(asset, partition, recipe, all_inputs, model=model, incremental=incremental) as draft:
             produce(draft)
         return _result(store, store.require(asset, partition), cache="miss")
 

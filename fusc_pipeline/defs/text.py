@@ -100,7 +100,13 @@ def burned_in_text(
         draft.metadata |= {"frames": len(wanted), "frames_read_now": new, "frames_kept": kept}
 
     return materialize(
-        context, files, config, produce, upstream=["scans"], extra={"engine": "easyocr", "weights": WEIGHT_HASHES}
+        context,
+        files,
+        config,
+        produce,
+        upstream=["scans"],
+        extra={"engine": "easyocr", "weights": WEIGHT_HASHES},
+        incremental=True,
     )
 
 
@@ -211,6 +217,7 @@ def clean_images(
         produce,
         upstream=["scans", "burned_in_text"],
         extra={"reading": reading.recipe if reading else ""},
+        incremental=True,
     )
 
 

@@ -4,7 +4,7 @@ Layout under the data root (`FUSC_DATA`, default `./data`):
 
     assets/<asset>/<partition or _>/<version>/   the files of one version, `_fingerprint.json` written last
     assets/<asset>/<partition or _>/current      the name of the version in use, replaced atomically
-    work/<asset>/<partition or _>/<recipe>/      what a killed run left to continue from (parts, checkpoints)
+    work/<asset>/<partition or _>/<key>/         what a killed run left to continue from (parts, checkpoints)
 
 A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one in use.
 No dagster here: the store works in a notebook.
@@ -183,16 +183,25 @@ class Store:
 
     @contextlib.contextmanager
     def write(
-        self, asset: str, partition: str | None, recipe: Recipe, inputs: Mapping[str, str], *, model: bool = False
+        self,
+        asset: str,
+        partition: str | None,
+        recipe: Recipe,
+        inputs: Mapping[str, str],
+        *,
+        model: bool = False,
+        incremental: bool = False,
     ) -> Iterator[Draft]:
         """Write one version: yield a draft; when the block ends well, publish it, else leave no trace of it.
 
-        `model`: the data version is the fingerprint (training is not bit-stable across machines); for data it is the
-        hash of the files' contents, so that a re-made but equal table leaves everything after it fresh.
+        model: the data version is the fingerprint (training is not bit-stable across machines); for data it is the hash
+        of the files' contents, so that a re-made but equal table leaves everything after it fresh.
+        incremental: the work folder outlives a change of the inputs (it holds rows by image); else what a killed run
+        left is continued only from the very same inputs.
         """
         slot = self._slot(asset, partition)
         fingerprint = recipe.fingerprint(inputs)
-        work = self.work(asset, partition, recipe.key)
+        work = self.work(asset, partition, recipe.key if incremental else fingerprint)
         _sweep(slot)
         draft_folder = slot / f".{_version(fingerprint)}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         draft_folder.mkdir(parents=True)
@@ -225,9 +234,9 @@ class Store:
             raise
         shutil.rmtree(work, ignore_errors=True)
 
-    def work(self, asset: str, partition: str | None, recipe: str) -> Path:
+    def work(self, asset: str, partition: str | None, key: str) -> Path:
         """Folder in which a run leaves what its successor, after a kill, continues from."""
-        folder = self.root / "work" / asset / (partition or WHOLE) / recipe[:16]
+        folder = self.root / "work" / asset / (partition or WHOLE) / key[:16]
         folder.mkdir(parents=True, exist_ok=True)
         if asset in PRIVATE_ASSETS:
             folder.parents[1].chmod(0o700)

@@ -15,7 +15,14 @@ SMALL = {
     "supervised": {"epochs": 1, "batch_size": 16, "image_size": 32},
 }
 CORPUS_ON = 'key:"corpus"+'  # the corpus and everything made from it
-_COMPUTING = {"simclr_encoder", "simclr_embeddings", "kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"}
+_COMPUTING = {
+    "simclr_encoder",
+    "simclr_embeddings",
+    "kmeans_simclr",
+    "fusc_simclr",
+    "fusc_simclr_selflabel",
+    "supervised",
+}
 
 
 def up_to(asset: str) -> str:

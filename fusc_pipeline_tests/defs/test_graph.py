@@ -40,7 +40,9 @@ def test_everything_is_made_once_and_a_changed_setting_remakes_what_depends_on_i
     assert {name for name, state in states.items() if state == "miss"} == dependent | {"cluster_report"}
 
     # A setting that only says how the work is done remakes nothing.
-    assert set(cache_states(materialise(small_store, config=run_config(fusc_simclr={"threads": 2}))).values()) == {"hit"}
+    assert set(cache_states(materialise(small_store, config=run_config(fusc_simclr={"threads": 2}))).values()) == {
+        "hit"
+    }
 
 
 def test_tables_hold_what_their_names_say(small_store):
@@ -50,7 +52,10 @@ def test_tables_hold_what_their_names_say(small_store):
     assert corpus.groupby("subject_key")["split"].nunique().eq(1).all()
     neighbours = small_store.table("simclr_neighbors").to_pandas()
     train = set(corpus.loc[corpus["split"] == "train", "image_id"])
-    assert all(len(ids) == 3 and own not in ids and train.issuperset(ids) for own, ids in zip(neighbours["image_id"], neighbours["neighbor_ids"], strict=True))
+    assert all(
+        len(ids) == 3 and own not in ids and train.issuperset(ids)
+        for own, ids in zip(neighbours["image_id"], neighbours["neighbor_ids"], strict=True)
+    )
     purity = small_store.table("purity_report").to_pandas()
     assert set(purity["model"]) == {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"}
     assert sorted(purity.loc[purity["model"] == "fusc_simclr", "seed"].unique()) == [0, 1]
@@ -111,7 +116,9 @@ def test_a_cache_hit_shows_the_same_metadata_again(small_store):
             for e in result.get_asset_materialization_events()
         }
 
-    assert shown(materialise(small_store, up_to("kmeans_simclr"))) == shown(materialise(small_store, up_to("kmeans_simclr")))
+    assert shown(materialise(small_store, up_to("kmeans_simclr"))) == shown(
+        materialise(small_store, up_to("kmeans_simclr"))
+    )
 
 
 def test_more_clusters_than_images_names_both_numbers(small_store):

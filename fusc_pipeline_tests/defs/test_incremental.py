@@ -19,7 +19,7 @@ def grow(store, wanted, done, stop_after=None, recipe=RECIPE):
             done.append(identity)
             yield identity, [{"image_id": identity, "reason": "no_text"}]
 
-    with store.write("pseudo_labels", "b", recipe, {"n": str(len(wanted))}) as draft:
+    with store.write("pseudo_labels", "b", recipe, {"n": str(len(wanted))}, incremental=True) as draft:
         return grow_table(store, draft, "pseudo_labels", "b", recipe.key, PSEUDO_LABELS, wanted, compute)
 
 

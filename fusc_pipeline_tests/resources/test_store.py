@@ -187,3 +187,19 @@ def test_record_is_json_a_person_can_read(store):
     content = json.loads((store.folder("pseudo_labels", "b1") / RECORD).read_text())
     assert content["config"] == {"epochs": 3}
     assert set(content["files"]) == {"table.parquet"}
+
+
+def test_what_a_killed_run_left_is_continued_only_from_the_same_inputs(store):
+    def die(inputs, **how):
+        with pytest.raises(RuntimeError), store.write("simclr_encoder", None, Recipe("1"), inputs, **how) as draft:
+            (draft.work / "checkpoint").write_text("half")
+            raise RuntimeError("killed")
+
+    die({"corpus": "old"})
+    with store.write("simclr_encoder", None, Recipe("1"), {"corpus": "new"}) as draft:
+        assert not (draft.work / "checkpoint").exists()
+        draft.path("weights").write_text("x")
+    die({"scans": "old"}, incremental=True)
+    with store.write("simclr_encoder", None, Recipe("1"), {"scans": "grown"}, incremental=True) as draft:
+        assert (draft.work / "checkpoint").exists()
+        draft.path("weights").write_text("x")

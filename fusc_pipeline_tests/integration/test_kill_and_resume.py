@@ -1,0 +1,57 @@
+"""A trainer that is killed continues where it was, and ends with the same weights as one that was not."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.numpy import load_file
+
+from fusc_pipeline.resources.store import Store
+
+TRAIN = """
+import sys
+from fusc_pipeline.resources.store import Store
+from fusc_pipeline_tests.defs.graph import failures, materialise, run_config
+config = run_config(simclr_encoder={"epochs": 6, "batch_size": 8, "image_size": 32})
+bad = failures(materialise(Store(sys.argv[1]), "simclr_encoder", config))
+sys.exit(str(bad) if bad else 0)
+"""
+
+
+def train(store: Store) -> subprocess.Popen:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "FUSC_CHECKPOINT_SECONDS": "0"}
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(store.root)], env=environment)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_a_killed_encoder_run_ends_with_the_same_weights(small_store, tmp_path):
+    from fusc_pipeline_tests.defs.graph import failures, materialise
+
+    assert failures(materialise(small_store, "corpus")) == {}
+    untouched = Store(tmp_path / "untouched")
+    shutil.copytree(small_store.root, untouched.root)
+
+    victim = train(small_store)
+    deadline = time.monotonic() + 120
+    work = small_store.root / "work" / "simclr_encoder"
+    while not list(work.rglob("checkpoint.pt")):
+        assert victim.poll() is None, "the trainer ended before its first checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint in two minutes"
+        time.sleep(0.02)
+    victim.send_signal(signal.SIGKILL)
+    victim.wait()
+    assert small_store.record("simclr_encoder") is None  # nothing half-made is visible
+
+    assert train(small_store).wait(300) == 0
+    assert train(untouched).wait(300) == 0
+    resumed = load_file(small_store.folder("simclr_encoder") / "weights.safetensors")
+    straight = load_file(untouched.folder("simclr_encoder") / "weights.safetensors")
+    assert resumed.keys() == straight.keys()
+    assert all((resumed[name] == straight[name]).all() for name in straight)
+    history = json.loads((small_store.folder("simclr_encoder") / "history.json").read_text())
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
