@@ -1,7 +1,7 @@
 """Grey and chroma of a frame whose B-mode may be tinted (sepia, blue). Overlay colours stand out from the tint's curve.
 
-A tint map sends each grey level to one colour, so tissue lies on a curve in colour space and an overlay (label, caliper,
-colour Doppler) off it. No text is looked for here.
+A tint map sends each grey level to one colour, so tissue lies on a curve in colour space and an overlay (label,
+caliper, colour Doppler) off it. No text is looked for here.
 """
 
 import cv2
@@ -17,8 +17,8 @@ _BIN_SHARE = 5e-4
 def grey_and_chroma(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (H, W) or RGB (H, W, 3) → (grey (H, W) uint8, chroma (H, W) uint8).
 
-    Chroma is how far a pixel's colour is from the frame's own tint at its luminance, on the scale of max(RGB) - min(RGB)
-    (0 for tissue, 255 for a pure colour). Grey is the luma; over overlay colours it is as bright as their luma.
+    Chroma is how far a pixel's colour is from the frame's own tint at its luminance, about on the scale of
+    max(RGB) - min(RGB): near 0 for tissue, up to 255 for a pure colour. Grey is the luma (ITU-R BT.601).
     """
     if pixels.ndim == 2:
         return pixels, np.zeros_like(pixels)
@@ -35,7 +35,7 @@ def grey_and_chroma(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def tint_curve(
     pixels: np.ndarray, luma: np.ndarray, red: np.ndarray, blue: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Look-up tables luminance → (Cr, Cb), two uint8 (256,), of the frame's tissue; 128 throughout for a plain grey frame.
+    """Look-up tables luminance → (Cr, Cb), two uint8 (256,), of the frame's tissue; all 128 for a plain grey frame.
 
     Medians per luminance bin over unsaturated pixels; bins with too few pixels are interpolated, and the curve returns
     to neutral at black and white, where tint maps end.

@@ -25,7 +25,7 @@ def variants(grey: np.ndarray, chroma: np.ndarray) -> list[np.ndarray]:
 
 
 def stretch(channel: np.ndarray) -> np.ndarray:
-    """Gain so that what is not ink goes dark and ink goes white: ink is taken to be the brightest eighth of the box.
+    """Gain so that what is not ink goes dark and ink goes white; ink is taken to be the brightest part of the box.
 
     Anti-aliased edges are kept (hard strokes read worse: 79 → 63 %).
     """
@@ -38,10 +38,10 @@ def stretch(channel: np.ndarray) -> np.ndarray:
 
 
 def trim(crop: np.ndarray) -> np.ndarray:
-    """Dark borders cut back to a fixed margin around the ink, so that one string gives one crop wherever its box began."""
+    """Dark borders cut back to a fixed margin around the ink: one string gives one crop wherever its box began."""
     ink = crop > max(48, int(crop.max()) // 2)
     rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-    if not len(rows) or len(rows) < 4:
+    if len(rows) < 4:
         return crop
     y0, y1 = max(0, rows[0] - _MARGIN), min(crop.shape[0], rows[-1] + 1 + _MARGIN)
     x0, x1 = max(0, columns[0] - _MARGIN), min(crop.shape[1], columns[-1] + 1 + _MARGIN)
@@ -51,5 +51,3 @@ def trim(crop: np.ndarray) -> np.ndarray:
 def key(crop: np.ndarray) -> bytes:
     """Identity of a crop's pixels, for the cache of crops already read."""
     return crop.shape[0].to_bytes(2, "little") + crop.shape[1].to_bytes(2, "little") + crop.tobytes()
-
-

@@ -62,7 +62,9 @@ class TextDetector:
         quads = adjustResultCoordinates(quads, 1 / scale, 1 / scale)
         flat = [np.asarray(quad).astype(np.int32).reshape(-1) for quad in quads]
         # The thresholds of EasyOCR's `readtext`.
-        upright, sloped = group_text_box(flat, slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1)
+        upright, sloped = group_text_box(
+            flat, slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1
+        )
         corners = [(b[0], b[2], b[1], b[3]) for b in upright]
         corners += [(*np.min(quad, axis=0), *np.max(quad, axis=0)) for quad in sloped]
         found = []

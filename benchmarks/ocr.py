@@ -1,0 +1,118 @@
+"""Pseudo-labels against the phantom truth, text left after cleaning, and what reading costs.
+
+    python benchmarks/ocr.py --frames 300                      # phantom screens: precision, recall, residual text
+    python benchmarks/ocr.py --folder ../shared/scans/sononet  # real frames: residual text only
+
+A frame counts as readable when a person can name one view from what was typed on it. Residual text is what the same
+engine reads on the cleaned frame: a word of three letters or more with confidence above 0.5.
+"""
+
+import argparse
+import math
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from fusc_pipeline.phantom.config import PhantomConfig
+from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
+from fusc_pipeline.scans.fan import NoFan, find_fan
+from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
+from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.labels import label_frame
+from fusc_pipeline.text.matching import match_words
+from fusc_pipeline.text.removal import remove_text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--frames", type=int, default=300, help="phantom frames, spread over the whole set")
+    parser.add_argument("--set-size", type=int, default=1200)
+    parser.add_argument("--seed", type=int, default=21, help="of the phantom set")
+    parser.add_argument("--folder", type=Path, help="real frames instead of phantoms")
+    parser.add_argument("--save", type=Path, help="write the cleaned frames here")
+    parser.add_argument("--canvas", type=int, default=640)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    engine = EasyOcrEngine(canvas=options.canvas)
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+    tally, seconds, frames, left = Counter(), 0.0, 0, []
+    for name, pixels, truth in source(options):
+        started = time.process_time()
+        words = engine.read(pixels)
+        seconds += time.process_time() - started
+        frames += 1
+        if truth is not None:
+            judge(truth, words, tally)
+        try:
+            fan = find_fan(pixels)
+        except NoFan as reason:
+            print(f"{name}: {reason}")
+            tally["no fan"] += 1
+            continue
+        image = remove_text(pixels, fan.mask, words, seed=frames).image
+        x0, y0, x1, y1 = fan.box
+        image = np.ascontiguousarray(image[y0:y1, x0:x1])
+        residual = [word for word in engine.read(image) if is_word(word)]
+        if residual:
+            left.append(name)
+            print(f"{name}: left {[(word.text, round(word.confidence, 2)) for word in residual]}", flush=True)
+        if options.save:
+            Image.fromarray(image).save(options.save / f"{name}.png")
+    print(f"{frames} frames, {seconds / frames:.3f} s CPU a frame to read; {dict(tally)}")
+    if tally["readable"]:
+        named = tally["right"] + tally["wrong"] + tally["false"]
+        print(f"recall {interval(tally['right'], tally['readable'])}, precision {interval(tally['right'], named)}")
+    print(f"text left on {interval(len(left), frames - tally['no fan'])} of the cleaned frames")
+
+
+def source(options: argparse.Namespace) -> Iterator[tuple[str, np.ndarray, PhantomFrame | None]]:
+    """(name, pixels, truth or None) of each frame."""
+    if options.folder:
+        for path in sorted(options.folder.iterdir()):
+            pixels = np.asarray(Image.open(path))
+            yield path.stem, pixels if pixels.ndim == 2 else pixels[:, :, :3], None
+        return
+    config = PhantomConfig(n_frames=options.set_size, seed=options.seed)
+    for index in np.linspace(0, options.set_size - 1, options.frames).astype(int):
+        frame = render_frame(config, int(index))
+        yield f"phantom-{index}", frame.screen, frame
+
+
+def judge(truth: PhantomFrame, words: list[Word], tally: Counter) -> None:
+    """Adds one frame's pseudo-label to the tally, and prints what went wrong."""
+    found = label_frame(words, match_words(words))
+    if truth.label_view is not None:
+        tally["readable"] += 1
+        kind = "right" if found.view == truth.label_view else "wrong" if found.view else "missed"
+    else:
+        kind = "false" if found.view else "rightly none"
+    tally[kind] += 1
+    if kind in ("wrong", "missed", "false"):
+        print(f"phantom-{truth.index}: {kind}: typed {truth.typed_text!r}, got {found}", flush=True)
+
+
+def is_word(word: Word) -> bool:
+    return word.confidence > 0.5 and len(re.sub(r"[^A-Za-z]", "", word.text)) >= 3
+
+
+def interval(hits: int, n: int, z: float = 1.96) -> str:
+    """A share with its Wilson interval."""
+    if n == 0:
+        return "0/0"
+    share = hits / n
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return f"{hits}/{n} = {share:.1%} ({max(0.0, middle - half):.1%} to {middle + half:.1%})"
+
+
+if __name__ == "__main__":
+    main()
