@@ -27,28 +27,31 @@ def plane(view: str, rng: np.random.Generator) -> Plane:
 
 
 def _spine(rng: np.random.Generator) -> Plane:
-    """Two rows of vertebral ossification centres, closing at the sacrum, under the back's skin."""
-    half = 4.5 * jitter(rng, 0.1)
-    bend, tip = rng.uniform(0.2, 0.9), rng.uniform(0, 0.9)
+    """Rows of vertebral ossification centres under the back's skin, closing towards the sacrum's upturned end."""
+    half = 5.2 * jitter(rng, 0.1)
+    bend, tip, thick = rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.9), 2.6 * jitter(rng, 0.12)
 
-    def back(x: np.ndarray, offset: np.ndarray | float) -> np.ndarray:
-        lift = bend * (1 - (x / half) ** 2) + tip * np.clip(x / half - 0.6, 0, None) * 3
+    def back(x: np.ndarray | float, offset: np.ndarray | float) -> np.ndarray:
+        x = np.atleast_1d(np.asarray(x, float))
+        lift = bend * (1 - (x / half) ** 2) + 3 * tip * np.clip(x / half - 0.6, 0, None)
         return np.stack([x, offset - lift], 1)
 
-    t = np.linspace(-half, half, 48)
-    skin, belly = back(t, -1.05), back(t, 1.9)
+    t = np.linspace(-half - 2.5, half, 48)  # the neck's end runs out of the picture, the rump is round
+    skin, belly = back(t, -1.0), back(t, thick)
+    rump = ellipse((half, (thick - 1.0) / 2 - 1.2 * tip), 1.1, (thick + 1.0) / 2, start=-90, stop=90)
     shapes: Plane = {
-        "trunk": region(np.concatenate([skin, belly[::-1]]), MUSCLE * 0.7, BODY),
-        "skin": line(skin, WALL * 1.3, 0.11),
-        "canal": region(tube(back(np.linspace(-half, half * 0.75, 12), 0.0), 0.2), CARTILAGE * 0.3, CAVITY),
+        "trunk": region(np.concatenate([skin, rump, belly[::-1]]), MUSCLE * 0.6, BODY),
+        "skin": line(np.concatenate([skin, rump[:30]]), WALL * 1.3, 0.1),
+        "muscle": line(back(t, -0.62), WALL * 0.6, 0.06),
+        "canal": region(tube(back(np.linspace(-half - 2.5, half * 0.75, 12), 0.0), 0.2), CARTILAGE * 0.3, CAVITY),
     }
-    x, k, pitch = -half + 0.2, 0, 0.46 * jitter(rng, 0.12)
+    x, k, pitch = -half - 2.3, 0, 0.54 * jitter(rng, 0.1)
     while x < half * 0.9:
-        gap = 0.36 * min(1.0, (half - x) / (0.45 * half))  # rows close towards the sacrum
-        for row, (side, size) in enumerate(((-1, 0.1), (1, 0.12))):
-            (at,) = back(np.array([x + 0.1 * row]), side * gap)
+        gap = 0.38 * min(1.0, (half - x) / (0.45 * half))  # rows close towards the sacrum
+        for row, (side, size) in enumerate(((-1, 0.09), (1, 0.13))):
+            (at,) = back(x + 0.1 * row, side * gap)
             centre = (float(at[0]), float(at[1]))
-            shapes[f"centre {row} {k}"] = line(ellipse(centre, size, size * 0.6), BONE, 0.16, shadow=0.35, closed=True)
+            shapes[f"centre {row} {k}"] = line(ellipse(centre, size, size * 0.5), BONE, 0.14, shadow=0.3, closed=True)
         x, k = x + pitch, k + 1
     return shapes
 
@@ -59,7 +62,18 @@ def _femur(rng: np.random.Generator) -> Plane:
     x = np.linspace(-half, half, 48)
     bow = rng.uniform(0.02, 0.25)
     shaft = np.stack([x, -bow * np.cos(x / half * 1.5)], 1)
-    thigh = curve([(-half - 1.2, -1.0), (0, -1.25), (half + 0.9, -0.85), (half + 1.3, 0.2), (half + 0.8, 1.1), (0, 1.45), (-half - 1.2, 1.4)], True)
+    thigh = curve(
+        [
+            (-half - 1.2, -1.0),
+            (0, -1.25),
+            (half + 0.9, -0.85),
+            (half + 1.3, 0.2),
+            (half + 0.8, 1.1),
+            (0, 1.45),
+            (-half - 1.2, 1.4),
+        ],
+        True,
+    )
     return {
         "thigh": region(thigh * (1, jitter(rng, 0.12)), MUSCLE * 0.9, BODY),
         "skin": line(curve([(-half - 1.2, -1.0), (0, -1.25), (half + 0.9, -0.85), (half + 1.3, 0.2)]), WALL, 0.1),
@@ -73,8 +87,12 @@ def _femur(rng: np.random.Generator) -> Plane:
 def _foot(rng: np.random.Generator) -> Plane:
     """The sole with five toes and the metatarsals' rays; sometimes with the lower leg's two bones behind the heel."""
     sole = curve(
-        [(-2.4, 0.65), (-2.75, 0.0), (-2.35, -0.65), (-1.2, -0.6), (0.3, -0.75), (1.6, -1.05), (2.1, -0.5)]
-        + [(2.15, 0.2), (1.75, 0.8), (0.4, 0.6), (-1.0, 0.75)],
+        np.array(
+            [
+                *[(-2.4, 0.65), (-2.75, 0.0), (-2.35, -0.65), (-1.2, -0.6), (0.3, -0.75), (1.6, -1.05)],  # heel to toes
+                *[(2.1, -0.5), (2.15, 0.2), (1.75, 0.8), (0.4, 0.6), (-1.0, 0.75)],
+            ]
+        ),
         closed=True,
     ) * (jitter(rng, 0.07), jitter(rng, 0.1))
     shapes: Plane = {

@@ -15,7 +15,7 @@ SUBPIXEL_BITS = 3
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the anatomy's origin lies (canvas pixels), how it is turned (radians), mirrored and scaled (pixels a unit)."""
+    """Where the anatomy's origin lies (canvas pixels); its turn (radians), mirroring and scale (pixels a unit)."""
 
     centre: tuple[float, float]
     angle: float
@@ -38,6 +38,10 @@ class Canvas:
         self.echo = echo
         self.interface = np.zeros_like(echo)
         self.bone = np.zeros_like(echo)
+        self.place(pose)
+
+    def place(self, pose: Pose) -> None:
+        """Set the pose of everything drawn from now on."""
         self.pose = pose
         self._matrix = pose.matrix
 
@@ -74,9 +78,13 @@ class Canvas:
         """An interface `width` units thick; `shadow` is how much sound it stops (thin bone 0.3, thick bone 1)."""
         thickness = max(1, round(shape.width * self.pose.scale))
         path = [self._pixels(shape.points)]
-        cv2.polylines(self.interface, path, shape.closed, shape.power * shape.presence**2, thickness, cv2.LINE_8, SUBPIXEL_BITS)
+        cv2.polylines(
+            self.interface, path, shape.closed, shape.power * shape.presence**2, thickness, cv2.LINE_8, SUBPIXEL_BITS
+        )
         if shape.shadow:
-            cv2.polylines(self.bone, path, shape.closed, shape.shadow * shape.presence, thickness, cv2.LINE_8, SUBPIXEL_BITS)
+            cv2.polylines(
+                self.bone, path, shape.closed, shape.shadow * shape.presence, thickness, cv2.LINE_8, SUBPIXEL_BITS
+            )
 
     def _pixels(self, points: np.ndarray) -> np.ndarray:
         placed = np.asarray(points, float) @ self._matrix.T + self.pose.centre

@@ -46,7 +46,7 @@ class PhantomConfig:
     p_second_annotation: float = 0.15
     label_independent: bool = False
     cine_share: float = 0.04
-    off_plane: float = 0.35
+    off_plane: float = 0.25
 
     def __post_init__(self) -> None:
         if self.n_frames < 1:
@@ -60,10 +60,16 @@ class PhantomConfig:
         for name in (f.name for f in fields(self) if f.name.startswith("p_")):
             if not 0 <= getattr(self, name) <= 1:
                 raise BadSetting(f"{name} is {getattr(self, name)}; give a probability from 0 to 1")
+        if self.p_no_label + self.p_two_views > 1:
+            raise BadSetting(
+                "p_no_label and p_two_views are more than 1 together; a frame has one fate, lower one of them"
+            )
         if not 0 <= self.cine_share <= 1:
             raise BadSetting(f"cine_share is {self.cine_share}; give a share from 0 to 1")
         if not 0 <= self.off_plane <= 0.5:
-            raise BadSetting(f"off_plane is {self.off_plane}; give 0 (textbook planes) to 0.5 (half-way to a neighbour)")
+            raise BadSetting(
+                f"off_plane is {self.off_plane}; give 0 (textbook planes) to 0.5 (half-way to a neighbour)"
+            )
         # A tuple of pairs can be hashed, so that a configuration can key the cached plan.
         object.__setattr__(self, "view_shares", tuple(_shares(self.view_shares).items()))
 

@@ -14,7 +14,6 @@ from fusc_pipeline.phantom.shapes import (
     MUSCLE,
     WALL,
     Plane,
-    Shape,
     curve,
     ellipse,
     jitter,
@@ -87,13 +86,18 @@ def _lips(rng: np.random.Generator) -> Plane:
     wide = 1.0 * jitter(rng, 0.1)
     shapes: Plane = {
         "face": region(ellipse((0, 0.3), 2.5 * wide, 2.9, wobble=0.05, phase=rng.uniform(0, 6)), MUSCLE * 0.5, BODY),
-        "nose": region(ellipse((0, -1.0), 1.05 * wide, 0.8), FAT, ORGAN_LAYER),
+        "nose": region(ellipse((0, -1.0), 1.05 * wide, 0.8), FAT),
         "nose edge": line(ellipse((0, -1.0), 1.05 * wide, 0.8, start=170, stop=370), BRIGHT, 0.12),
-        "upper lip": region(curve([(-1.25, 0.55), (-0.6, 0.0), (0, 0.15), (0.6, 0.0), (1.25, 0.55), (0, 0.6)], True), FAT * 1.6),
-        "lower lip": region(curve([(-1.15, 0.78), (0, 0.82), (1.15, 0.78), (0.6, 1.35), (-0.6, 1.35)], True), FAT * 1.4),
-        "mouth": line(curve([(-1.3, 0.62), (0, 0.7), (1.3, 0.62)]), 0, 0.1),
+        "upper lip": region(
+            curve([(-1.25, 0.55), (-0.6, 0.0), (0, 0.15), (0.6, 0.0), (1.25, 0.55), (0, 0.6)], True), FAT * 1.6
+        ),
+        "lower lip": region(
+            curve([(-1.15, 0.78), (0, 0.82), (1.15, 0.78), (0.6, 1.35), (-0.6, 1.35)], True), FAT * 1.4
+        ),
         "mouth gap": region(ellipse((0, 0.7), 1.25 * wide, 0.12), FLUID, CAVITY),
-        "upper lip edge": line(curve([(-1.25, 0.55), (-0.6, -0.02), (0, 0.12), (0.6, -0.02), (1.25, 0.55)]), BRIGHT, 0.1),
+        "upper lip edge": line(
+            curve([(-1.25, 0.55), (-0.6, -0.02), (0, 0.12), (0.6, -0.02), (1.25, 0.55)]), BRIGHT, 0.1
+        ),
         "lower lip edge": line(curve([(-1.1, 0.95), (-0.6, 1.38), (0, 1.45), (0.6, 1.38), (1.1, 0.95)]), BRIGHT, 0.1),
         "chin": region(ellipse((0, 2.25), 0.95 * wide, 0.6), FAT * 0.8),
         "chin edge": line(ellipse((0, 2.25), 0.95 * wide, 0.6, start=20, stop=160), WALL, 0.1),
@@ -101,18 +105,25 @@ def _lips(rng: np.random.Generator) -> Plane:
     for side, name in ((-1, "right"), (1, "left")):
         nostril = ellipse((side * 0.42 * jitter(rng), -0.72), 0.23, 0.17, turn=side * 20)
         shapes[f"nostril {name}"] = region(nostril, FLUID, CAVITY)
-        shapes[f"cheek {name}"] = line(curve([(side * 1.9, -0.6), (side * 1.7, 0.4), (side * 1.5, 1.5)]), WALL * 0.6, 0.12)
+        shapes[f"cheek {name}"] = line(
+            curve([(side * 1.9, -0.6), (side * 1.7, 0.4), (side * 1.5, 1.5)]), WALL * 0.6, 0.12
+        )
     return shapes
 
 
 def _profile(rng: np.random.Generator) -> Plane:
     """Forehead, nasal bone, nose, lips, chin in a row before the skull's curve."""
     skin = np.array(
-        [(-2.2, 2.0), (-0.6, 1.5), (0.0, 1.15), (0.32, 0.85), (0.12, 0.6), (0.5, 0.38), (0.25, 0.15), (0.58, -0.1)]
-        + [(0.3, -0.35), (0.98, -0.72), (0.45, -1.2), (0.2, -1.75), (-0.1, -2.5), (-1.0, -3.25), (-2.4, -3.5)]
+        [
+            *[(-2.2, 2.0), (-0.6, 1.5), (0.0, 1.15), (0.32, 0.85)],  # neck, chin
+            *[(0.12, 0.6), (0.5, 0.38), (0.25, 0.15), (0.58, -0.1), (0.3, -0.35)],  # lips
+            *[(0.98, -0.72), (0.45, -1.2), (0.2, -1.75), (-0.1, -2.5), (-1.0, -3.25), (-2.4, -3.5)],  # nose, forehead
+        ]
     )
     skin = skin * (jitter(rng, 0.07), jitter(rng, 0.05)) + rng.normal(0, 0.035, skin.shape)
-    body = np.concatenate([curve(skin), [(-3.6, -3.2), (-4.5, -2.0), (-4.7, -0.4), (-4.1, 1.0), (-3.2, 2.3), (-3.4, 3.4), (-2.2, 3.4)]])
+    body = np.concatenate(
+        [curve(skin), [(-3.6, -3.2), (-4.5, -2.0), (-4.7, -0.4), (-4.1, 1.0), (-3.2, 2.3), (-3.4, 3.4), (-2.2, 3.4)]]
+    )
     return {
         "head": region(body, MUSCLE * 0.55, BODY),
         "brain": region(ellipse((-2.2, -1.3), 2.15, 1.75, turn=-15), BRAIN * jitter(rng, 0.25), BODY),
@@ -122,8 +133,4 @@ def _profile(rng: np.random.Generator) -> Plane:
         "palate": line(np.array([(-1.1, -0.45), (0.1, -0.25)]), BONE * 0.8, 0.14, shadow=0.4),
         "mandible": line(curve([(-1.2, 0.9), (-0.5, 0.75), (0.05, 0.72)]), BONE * 0.8, 0.16, shadow=0.5),
         "tongue": region(ellipse((-0.6, 0.2), 0.6, 0.28), FAT * 0.8),
-        "mouth": line(np.array([(0.35, 0.16), (-0.1, 0.14)]), 0, 0.08),
     }
-
-
-ORGAN_LAYER = Shape.__dataclass_fields__["layer"].default

@@ -1,6 +1,6 @@
 """The heart's planes, from below upwards: 4CH, LVOT, RVOT, 3VV/3VT. All are cuts through one chest.
 
-Drawn after the ISUOG fetal heart guideline's description of the planes. The chest's origin is its middle, the spine lies at +y.
+Drawn after the ISUOG fetal heart guideline's description of the planes. The chest's middle is the origin, the spine +y.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ def plane(view: str, rng: np.random.Generator) -> Plane:
     axis = rng.uniform(30, 62)
     at = np.array([-0.45, -0.45]) + rng.normal(0, 0.15, 2)
     for name, shape in _CUTS[view](rng).items():
-        placed = rotate(shape.points * 1.12, axis) + at
+        placed = rotate(shape.points * 1.22, axis) + at
         shapes[name] = Shape(placed, shape.power, shape.layer, shape.width, shape.shadow, shape.closed)
     return shapes
 
@@ -62,7 +62,7 @@ def spine_triplet(at: tuple[float, float], rng: np.random.Generator, size: float
     shapes: Plane = {}
     for k, (x, y) in enumerate(((0, -0.28), (-0.34, 0.22), (0.34, 0.22))):
         centre = (at[0] + size * x * jitter(rng), at[1] + size * y)
-        shapes[f"vertebra {k}"] = line(ellipse(centre, 0.13 * size, 0.1 * size), BONE, 0.2 * size, 0.8, closed=True)
+        shapes[f"vertebra {k}"] = line(ellipse(centre, 0.13 * size, 0.1 * size), BONE, 0.18 * size, 0.4, closed=True)
     return shapes
 
 
@@ -74,7 +74,9 @@ def _muscle(rng: np.random.Generator, grow: float = 1.0) -> Plane:
 
 
 def _chamber(rng: np.random.Generator, x: float, y: float, rx: float, ry: float) -> Shape:
-    return region(ellipse((x, y), rx * jitter(rng), ry * jitter(rng), wobble=0.06, phase=rng.uniform(0, 6)), BLOOD, CAVITY)
+    return region(
+        ellipse((x, y), rx * jitter(rng), ry * jitter(rng), wobble=0.06, phase=rng.uniform(0, 6)), BLOOD, CAVITY
+    )
 
 
 def _four_chambers(rng: np.random.Generator) -> Plane:

@@ -54,7 +54,7 @@ def line(points: np.ndarray, power: float, width: float, shadow: float = 0.0, cl
 
 
 def morph(own: Plane, neighbour: Plane, t: float) -> Plane:
-    """The plane a share `t` (0 to 1) of the way to a neighbour: shared structures deform, the others fade and shrink."""
+    """The plane a share `t` (0 to 1) of the way to a neighbour: shared structures deform, others fade and shrink."""
     mixed: Plane = {}
     for name in [*own, *(n for n in neighbour if n not in own)]:
         a, b = own.get(name), neighbour.get(name)
@@ -116,7 +116,7 @@ def tube(points: np.ndarray | list[tuple[float, float]], radius: float | np.ndar
 
 
 def resample(points: np.ndarray, closed: bool = False) -> np.ndarray:
-    """The same outline with N_POINTS points evenly spaced by number, so that two outlines can be mixed point by point."""
+    """The same outline with N_POINTS points, so that two outlines can be mixed point by point."""
     p = np.asarray(points, float)
     if len(p) == N_POINTS:
         return p

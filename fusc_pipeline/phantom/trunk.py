@@ -8,7 +8,6 @@ from fusc_pipeline.phantom.shapes import (
     BODY,
     BONE,
     BRIGHT,
-    CARTILAGE,
     CAVITY,
     FAT,
     FLUID,
@@ -37,7 +36,9 @@ def _trunk(rng: np.random.Generator) -> Plane:
     rx, ry, phase = 3.3 * jitter(rng), 3.1 * jitter(rng), rng.uniform(0, 6)
     return {
         "wall": region(ellipse((0, 0), rx, ry, wobble=0.025, phase=phase), MUSCLE, BODY),
-        "filling": region(ellipse((0, 0), rx - 0.3, ry - 0.3, wobble=0.025, phase=phase), LIVER * jitter(rng, 0.2), BODY),
+        "filling": region(
+            ellipse((0, 0), rx - 0.3, ry - 0.3, wobble=0.025, phase=phase), LIVER * jitter(rng, 0.2), BODY
+        ),
         "skin": line(ellipse((0, 0), rx, ry, wobble=0.025, phase=phase), WALL * 1.2, 0.11, closed=True),
         "aorta": region(ellipse((-0.45, 1.35), 0.2 * jitter(rng), 0.2), BLOOD, CAVITY),
         "vena cava": region(ellipse((0.5, 1.0), 0.22 * jitter(rng), 0.17), BLOOD, CAVITY),
@@ -47,8 +48,10 @@ def _trunk(rng: np.random.Generator) -> Plane:
 def _abdomen(rng: np.random.Generator) -> Plane:
     """Stomach on the left, the umbilical vein's hook in the liver, ribs at the sides."""
     shapes = _trunk(rng)
-    vein = tube([(0.1, -2.2), (0.15, -1.3), (0.5, -0.6), (1.2, -0.35)], np.linspace(0.17, 0.24, 48) * jitter(rng, 0.12))
-    bubble = ellipse((-1.5, 0.15), 0.85 * jitter(rng, 0.18), 0.55 * jitter(rng, 0.18), turn=rng.uniform(-40, 40), wobble=0.1)
+    vein = tube([(0.1, -2.2), (0.15, -1.3), (0.5, -0.6), (1.2, -0.35)], np.linspace(0.2, 0.3, 48) * jitter(rng, 0.12))
+    bubble = ellipse(
+        (-1.5, 0.15), 1.0 * jitter(rng, 0.15), 0.65 * jitter(rng, 0.15), turn=rng.uniform(-40, 40), wobble=0.1
+    )
     shapes |= {
         "stomach": region(bubble, FLUID, CAVITY),
         "stomach wall": line(bubble, WALL * 0.5, 0.07, closed=True),
@@ -57,7 +60,9 @@ def _abdomen(rng: np.random.Generator) -> Plane:
     }
     for k, start in enumerate((10, 150, 195, 330)):
         begin = start + rng.normal(0, 6)
-        shapes[f"rib {k}"] = line(ellipse((0, 0), 3.1, 2.9, start=begin, stop=begin + 20), BONE * 0.4, 0.14, shadow=0.35)
+        shapes[f"rib {k}"] = line(
+            ellipse((0, 0), 3.1, 2.9, start=begin, stop=begin + 20), BONE * 0.4, 0.14, shadow=0.35
+        )
     return shapes
 
 
@@ -86,11 +91,16 @@ def _cord_insertion(rng: np.random.Generator) -> Plane:
     lean, length = rng.uniform(-1.6, 1.6), rng.uniform(2.3, 3.2)
     middle = np.stack([lean * t**1.5, -2.9 - length * t], 1)
     phase, turns = rng.uniform(0, 6), rng.uniform(7, 11)
-    shapes["cord"] = region(tube(middle, 0.5), 0.12, BODY)
-    shapes["cord vein"] = region(tube(middle + np.stack([0.1 * np.sin(turns * t + phase), 0 * t], 1), 0.2), BLOOD, CAVITY)
+    # There is always a pool of fluid where the cord can be seen to enter.
+    pool = region(ellipse((lean * 0.4, -4.2), 3.2 * jitter(rng), 2.2 * jitter(rng), wobble=0.08), FLUID, BODY)
+    shapes = {"pool": pool, **shapes}
+    shapes["cord"] = region(tube(middle, 0.55), 0.12, BODY)
+    shapes["cord vein"] = region(
+        tube(middle + np.stack([0.1 * np.sin(turns * t + phase), 0 * t], 1), 0.2), BLOOD, CAVITY
+    )
     for k in range(2):
         wave = 0.4 * np.sin(turns * t + phase + np.pi * (k + 0.5))
-        shapes[f"cord artery {k}"] = line(middle + np.stack([wave, 0 * t], 1), WALL * 1.2, 0.13)
+        shapes[f"cord artery {k}"] = line(middle + np.stack([wave, 0 * t], 1), WALL * 1.8, 0.15)
     shapes["cord root"] = region(curve([(-0.75, -2.75), (0, -3.3), (0.75, -2.75), (0, -2.3)], True), FAT)
     shapes["vein inside"] = region(tube([(0, -3.0), (0.05, -2.2), (0.2, -1.4)], 0.2), BLOOD, CAVITY)
     shapes["vein inside wall"] = line(tube([(0, -3.0), (0.05, -2.2), (0.2, -1.4)], 0.22), WALL, 0.07)
@@ -104,17 +114,21 @@ def _diaphragm(rng: np.random.Generator) -> Plane:
     """The trunk cut along: lung above, a thin dark dome, liver and stomach below, heart over the dome."""
     dome_at = rng.normal(0, 0.2)
     dome = ellipse((dome_at - 1.15, 0), 1.5 * jitter(rng), 2.1, start=-80, stop=80)
-    body = curve([(-4.6, -1.7), (-1.5, -2.15), (1.5, -2.35), (4.6, -2.1), (4.6, 2.0), (1.5, 2.25), (-1.5, 2.1), (-4.6, 1.6)], True)
+    body = curve(
+        [(-4.6, -1.7), (-1.5, -2.15), (1.5, -2.35), (4.6, -2.1), (4.6, 2.0), (1.5, 2.25), (-1.5, 2.1), (-4.6, 1.6)],
+        True,
+    )
     shapes: Plane = {
         "wall": region(body, MUSCLE, BODY),
-        "filling": region(body * (0.98, 0.88), LIVER * jitter(rng, 0.2), BODY),
-        "lung": region(np.concatenate([dome, [(-4.3, 1.5), (-4.3, -1.5)]]), LUNG * 1.9, BODY),
+        "filling": region(body * (0.98, 0.88), LIVER * 0.8 * jitter(rng, 0.2), BODY),
+        "lung": region(np.concatenate([dome, [(-4.3, 1.5), (-4.3, -1.5)]]), LUNG * 2.6, BODY),
         "heart": region(ellipse((-1.6, -0.5), 1.0, 0.8 * jitter(rng), turn=20), 0.2, CAVITY),
         "heart cavity": region(ellipse((-1.6, -0.5), 0.55, 0.35 * jitter(rng), turn=20), BLOOD, CAVITY),
-        "diaphragm": line(dome + (0.08, 0), CARTILAGE * 0, 0.1),
-        "dome muscle": region(tube(dome[::6] + (0.1, 0), 0.09), FLUID * 3, CAVITY),
-        "dome edge": line(dome + (0.26, 0), WALL * 1.3, 0.08),
-        "stomach": region(ellipse((1.3, -0.75), 0.75 * jitter(rng, 0.15), 0.48 * jitter(rng, 0.15), wobble=0.1), FLUID, CAVITY),
+        "dome muscle": region(tube(dome[::6] + np.array([0.1, 0]), 0.13), FLUID * 3, CAVITY),
+        "dome edge": line(dome + np.array([0.3, 0]), WALL * 1.8, 0.1),
+        "stomach": region(
+            ellipse((1.3, -0.75), 0.75 * jitter(rng, 0.15), 0.48 * jitter(rng, 0.15), wobble=0.1), FLUID, CAVITY
+        ),
         "bladder": region(ellipse((3.6, -0.4), 0.5 * jitter(rng, 0.2), 0.42), FLUID, CAVITY),
         "skin near": line(curve([(-4.6, -1.7), (-1.5, -2.15), (1.5, -2.35), (4.6, -2.1)]), WALL * 1.2, 0.11),
         "skin far": line(curve([(4.6, 2.0), (1.5, 2.25), (-1.5, 2.1), (-4.6, 1.6)]), WALL * 1.2, 0.11),
