@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from fusc_pipeline.png import decode_png
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.scans.png import decode_png
 
 SURE = 0.5
 

@@ -23,8 +23,8 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
         asset_checks=dg.load_asset_checks_from_modules([checks]),
         jobs=preset_jobs(),
         loggers={"plain": plain, "console": dg.colored_console_logger},
-        # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a step
-        # process costs two seconds and another import of torch, but frees its device memory when it ends.
+        # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a
+        # step process costs two seconds and another import of torch, but frees its device memory when it ends.
         executor=dg.multi_or_in_process_executor,
         resources={
             "store": StoreResource(root=root),

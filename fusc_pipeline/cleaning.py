@@ -10,6 +10,8 @@ import numpy as np
 
 from fusc_pipeline.text.engine import Word
 
+MOST_INK = 0.3  # share of the fan; real screens with calipers and a label stay under 0.1
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -26,8 +28,8 @@ class Scan:
 
 def clean_scan(scan: Scan) -> dict[str, Any]:
     """The row of `schemas.CLEAN_IMAGES` for one scan; a frame without a reliable fan is quarantined with the reason."""
+    from fusc_pipeline.png import decode_png, encode_png
     from fusc_pipeline.scans.fan import NoFan, find_fan
-    from fusc_pipeline.scans.png import decode_png, encode_png
     from fusc_pipeline.text.removal import remove_text
 
     row: dict[str, Any] = {
@@ -55,10 +57,13 @@ def clean_scan(scan: Scan) -> dict[str, Any]:
     removed = remove_text(pixels, fan.mask, list(scan.words), seed=int(scan.image_id[:8], 16))
     x0, y0, x1, y1 = fan.box
     image = np.ascontiguousarray(removed.image[y0:y1, x0:x1])
+    ink_share = float(removed.ink[fan.mask].mean())
+    if ink_share > MOST_INK:
+        return row | {"quarantined": f"overlay covers {ink_share:.0%} of the fan; what is left is no scan"}
     return row | {
         "image": {"bytes": encode_png(image), "path": None},
         "height": image.shape[0],
         "width": image.shape[1],
         "fan_confidence": float(fan.confidence),
-        "ink_share": float(removed.ink[fan.mask].mean()),
+        "ink_share": ink_share,
     }

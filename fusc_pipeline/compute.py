@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from fusc_pipeline.errors import BadSetting
+
 
 def usable_cores() -> int:
     """Cores this process may run on (its affinity mask, not the machine's count)."""
@@ -26,17 +28,15 @@ class Compute:
 
     @classmethod
     def detect(cls, device: str | None = None, threads: int | None = None) -> "Compute":
-        """The best device here (`cuda` > `mps` > `cpu`), or the one named; raises ValueError when that one is missing."""
+        """The best device here (`cuda` > `mps` > `cpu`), or the one named; raises BadSetting when that is missing."""
         import torch
 
         found = ["cuda"] * torch.cuda.is_available() + ["mps"] * torch.backends.mps.is_available() + ["cpu"]
         chosen = device or found[0]
         if chosen not in found:
-            raise ValueError(f"device {chosen!r} is not usable here; usable: {', '.join(found)}")
-        if chosen == "cpu":
-            bf16 = _cpu_multiplies_bf16()
-        else:
-            bf16 = chosen == "cuda" and torch.cuda.is_bf16_supported()
+            raise BadSetting(f"device is {chosen!r}, which is not usable here; usable: {', '.join(found)}")
+        on_cuda = chosen == "cuda" and torch.cuda.is_bf16_supported()
+        bf16 = on_cuda or (chosen == "cpu" and _cpu_multiplies_bf16())
         return cls(device=chosen, bf16=bf16, threads=threads or usable_cores())
 
     def apply_threads(self) -> None:

@@ -1,4 +1,4 @@
-"""What the pipeline refuses, in words a person can act on. Every message names the file or setting and says what to do."""
+"""What the pipeline refuses, in words a person can act on. Every message names the thing and what to do."""
 
 
 class FuscError(Exception):

@@ -100,9 +100,8 @@ def _tell(result: dg.ExecuteInProcessResult, seconds: float) -> bool:
     good = result.success
     for check in result.get_asset_check_evaluations():
         if not check.passed:
-            print(
-                f"   check {check.check_name} of {check.asset_key.to_user_string()}: {check.severity.value}: {check.description}"
-            )
+            name = f"{check.check_name} of {check.asset_key.to_user_string()}"
+            print(f"   check {name}: {check.severity.value}: {check.description}")
             good = good and check.severity is not dg.AssetCheckSeverity.ERROR
     for event in result.all_events:
         if event.is_step_failure:

@@ -9,7 +9,7 @@ from fusc_pipeline.errors import BadInput
 def split_by_subject(
     subjects: Sequence[str], views: Sequence[str | None], test_share: float = 0.2, seed: int = 0
 ) -> list[str]:
-    """Return "train" or "test" for each image, so that no subject is in both and the views' shares are kept as well as can be.
+    """Return "train" or "test" for each image: no subject is in both, the views' shares are kept as well as can be.
 
     scikit-learn's StratifiedGroupKFold with round(1 / test_share) folds, the first of which is the test split; images
     without a view are a stratum of their own. Raises BadInput for fewer than two subjects.

@@ -29,7 +29,7 @@ def phantom_frames():
 
 def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, quarantine: int = 0) -> None:
     """Publish what the ingestion and text stages would have: clean images and pseudo-labels of one batch."""
-    from fusc_pipeline.scans.png import encode_png
+    from fusc_pipeline.png import encode_png
 
     clean, named, scans = [], [], []
     for place, (pixels, view, subject) in enumerate(frames):

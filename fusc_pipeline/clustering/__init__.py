@@ -1,1 +1,1 @@
-"""Vectors to clusters: neighbours, k-means, the FUSC head and self-labelling. Works on arrays, not on files. No dagster."""
+"""Vectors to clusters: neighbours, k-means, the FUSC head and self-labelling. Works on arrays, not on files."""

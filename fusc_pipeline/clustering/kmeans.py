@@ -10,7 +10,7 @@ class KMeansClusterer:
     """scikit-learn's k-means++ behind fit / predict / predict_proba on vectors that it normalises itself.
 
     n_clusters: K, at least 1; n_init: restarts, the one with the lowest inertia is kept; seed: of the restarts.
-    After `fit`: `centroids_` (K, d) float32, `inertia_`.
+    After `fit`: `centroids_` (K, d) float32, `variance_`: mean squared distance to the own centroid.
     """
 
     def __init__(self, n_clusters: int = 15, n_init: int = 10, seed: int = 0):
@@ -26,7 +26,8 @@ class KMeansClusterer:
         model = KMeans(self.n_clusters, n_init=self.n_init, random_state=self.seed)
         model.fit(l2_normalised(embeddings))
         self.centroids_ = model.cluster_centers_.astype(np.float32)
-        self.inertia_ = float(model.inertia_)
+        # Every vector on its centroid would leave 0 / 0 below.
+        self.variance_ = max(float(model.inertia_) / len(embeddings), 1e-12)
         return self
 
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
@@ -34,10 +35,10 @@ class KMeansClusterer:
         return self.predict_proba(embeddings).argmax(axis=1)
 
     def predict_proba(self, embeddings: np.ndarray) -> np.ndarray:
-        """(M, d) → (M, K) float32, rows sum to 1: the posterior of the spherical Gaussian mixture that k-means is the
-        limit of, equal shares, variance = mean squared distance to the nearest centroid per dimension of the data given.
+        """(M, d) → (M, K) float32, rows sum to 1: soft k-means, softmax(−‖x − c‖² / 2σ²).
 
-        It orders images from typical to borderline; it is not a calibrated probability.
+        σ² is the training images' mean squared distance to their centroid. It orders images from typical to borderline;
+        it is not a calibrated probability, and is cautious: 1/K for a point as far from every centroid.
         """
         if not hasattr(self, "centroids_"):
             raise BadInput("this k-means was not fitted yet; call fit first")
@@ -45,8 +46,7 @@ class KMeansClusterer:
         squared = (
             (unit**2).sum(1, keepdims=True) - 2 * unit @ self.centroids_.T + (self.centroids_**2).sum(1)[None]
         ).clip(min=0)
-        variance = max(self.inertia_ / max(self._n_fitted, 1), 1e-8)
-        logits = -squared / (2 * variance / np.sqrt(unit.shape[1]))
+        logits = -squared / (2 * self.variance_)
         logits -= logits.max(axis=1, keepdims=True)
         weights = np.exp(logits)
         return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)

@@ -19,8 +19,8 @@ def nearest_neighbors(
 
     train (N, d), queries (M, d): L2-normalised float32, as the inner product is taken for the cosine.
     → indices into train (M, k') int64 and similarities (M, k') float32, most similar first. A query is excluded by its
-    identity, not by taking the first column away: a duplicate image may come before it. k' is k, or what exists once the
-    query is excluded, whichever is smaller. Ties are ordered by index.
+    identity, not by taking the first column away: a duplicate image may come before it. k' is k, or what is left once
+    the query is excluded, whichever is smaller. Ties are ordered by index.
     """
     train, queries = _vectors("train", train, train_ids), _vectors("queries", queries, query_ids)
     if k < 1:
@@ -64,5 +64,7 @@ def _vectors(name: str, vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
     if len(vectors) == 0:
         raise BadInput(f"{name}: there is no vector; embed some images first")
     if not np.isfinite(vectors).all():
-        raise BadInput(f"{name}: a vector holds NaN or infinity; the encoder has diverged, train it again with a lower learning rate")
+        raise BadInput(
+            f"{name}: a vector holds NaN or infinity; the encoder diverged, train it with a lower learning rate"
+        )
     return vectors

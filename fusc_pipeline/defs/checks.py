@@ -43,7 +43,7 @@ def labels_were_read(corpus: TableHandle) -> dg.AssetCheckResult:
     return _result(
         labelled > 0,
         f"none of {len(views)} images has a readable view label: clusters are made, purity and the supervised line are "
-        "left out. If the frames do carry labels, look at `reason` in pseudo_labels and at burned_in_text with keep_text.",
+        "left out. If the frames carry labels, look at `reason` in pseudo_labels and at burned_in_text with keep_text.",
         dg.AssetCheckSeverity.WARN,
         labelled=labelled,
         images=len(views),
@@ -83,7 +83,7 @@ def no_image_is_its_own_neighbor(simclr_neighbors: TableHandle) -> dg.AssetCheck
     lengths = {len(row["neighbor_ids"]) for row in rows}
     return _result(
         own == 0 and len(lengths) == 1,
-        f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Materialise simclr_neighbors with force.",
+        f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Make it again with force.",
         own_neighbours=own,
     )
 
@@ -106,7 +106,7 @@ def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
         outside = pc.sum(pc.greater_equal(table.column("cluster"), table.column("n_clusters"))).as_py() or 0
         return _result(
             not wrong and not outside,
-            f"{len(wrong)} fits do not assign each of {images} images once; {outside} assignments are outside 0 to K-1. "
+            f"{len(wrong)} fits do not assign each of {images} images once; {outside} assignments are outside 0..K-1. "
             f"Materialise {model} with force.",
             fits=fits.num_rows,
         )

@@ -136,7 +136,17 @@ def kmeans_asset(encoder: str) -> dg.AssetsDefinition:
     return kmeans
 
 
-FuscAssetConfig = asset_config("FuscAssetConfig", FuscConfig, base=FitsConfig, without=("n_clusters", "seed"))
+FuscAssetConfig = asset_config(
+    "FuscAssetConfig",
+    FuscConfig,
+    base=FitsConfig,
+    without=("n_clusters", "seed"),
+    epochs=10,
+    batch_size=64,
+    lr=5e-5,
+    head_lr=1e-3,
+    init="kmeans",
+)
 
 
 class FuscHeadConfig(FuscAssetConfig):
@@ -244,7 +254,9 @@ class _FuscRun:
         return rows, result.model.state_dict(), result.history
 
 
-SelfLabelAssetConfig = asset_config("SelfLabelAssetConfig", SelfLabelConfig, base=ComputeConfig, without=("seed",))
+SelfLabelAssetConfig = asset_config(
+    "SelfLabelAssetConfig", SelfLabelConfig, base=ComputeConfig, without=("seed",), epochs=5, batch_size=128
+)
 
 
 class SelfLabelHeadConfig(SelfLabelAssetConfig):
@@ -357,7 +369,9 @@ def _self_label_fit(
     return cluster_rows(corpus.ids, splits, probabilities, n_clusters, seed), result.model.state_dict(), result.history
 
 
-SupervisedAssetConfig = asset_config("SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig)
+SupervisedAssetConfig = asset_config(
+    "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=30, batch_size=64, rotation_degrees=90.0
+)
 
 
 @dg.asset(

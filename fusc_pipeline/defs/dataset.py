@@ -1,4 +1,4 @@
-"""The corpus: which images exist, whose they are, what they are called, and which split they are in. The only fan-in."""
+"""The corpus: which images exist, whose they are, what they are called, and in which split. The only fan-in."""
 
 import dagster as dg
 import pyarrow as pa

@@ -1,4 +1,4 @@
-"""Evaluation: how pure the clusters are, what is in them, and the page a sonographer opens. Sums are `evaluation`' part."""
+"""Evaluation: how pure the clusters are, what is in them, and the page a sonographer opens."""
 
 import json
 import os

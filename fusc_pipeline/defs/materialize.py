@@ -94,7 +94,8 @@ def materialize(
     """Return at once when an output with the same fingerprint stands; else run `produce` on a draft and publish it.
 
     `upstream` names assets whose data versions are inputs (of this partition where they have it); `inputs` adds
-    others; `extra` is what else decides the result (engine, weights); `model` and `incremental`: see `Store.write`. `produce` writes files and `draft.metadata`.
+    others; `extra` is what else decides the result (engine, weights); `model` and `incremental`: see
+    `Store.write`. `produce` writes files and `draft.metadata`.
     A FuscError becomes a failure that is not retried: the same input would be refused again.
     """
     asset = context.asset_key.to_user_string()

@@ -44,7 +44,7 @@ class ComputeConfig(AssetConfig):
 class PixelsConfig(ComputeConfig):
     """How a network sees an image."""
 
-    image_size: int = Field(default=80, ge=32, le=1024, description="Side of the square the network sees, in pixels.")
+    image_size: int = Field(default=64, ge=32, le=1024, description="Side of the square the network sees, in pixels.")
     resize: str = Field(
         default="letterbox", description="letterbox keeps the aspect ratio, squash does not (the reference code)."
     )

@@ -33,10 +33,18 @@ CHECKPOINT = "checkpoint.pt"
 INDEX = "index.faiss"
 
 
+# Sized for two CPU cores and some thousand frames; the paper's own values are the dataclass's (500 epochs, batch 512).
 SimclrEncoderConfig = asset_config(
     "SimclrEncoderConfig",
     SimclrConfig,
     base=PixelsConfig,
+    epochs=60,
+    batch_size=64,
+    optimizer="adamw",
+    lr=1e-3,
+    weight_decay=1e-2,
+    warmup_epochs=4.0,
+    rotation_degrees=90.0,
 )
 
 

@@ -1,4 +1,4 @@
-"""Named run configurations: YAML files in this folder, each also a job in the UI. Unknown names and keys are refused."""
+"""Named run configurations: YAML files in this folder, each also a job in the UI. Unknown keys are refused."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -1,1 +1,1 @@
-"""Images to vectors: pixel cache, augmentation, backbones, SimCLR, supervised upper line, the resumable loop. No dagster."""
+"""Images to vectors: pixel cache, augmentation, backbones, SimCLR, the supervised upper line. No dagster."""

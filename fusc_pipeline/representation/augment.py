@@ -47,12 +47,12 @@ class Augmentation:
 
 
 def simclr_augment(min_crop_scale: float = 0.2, rotation_degrees: float = 0.0) -> Augmentation:
-    """The paper's pretext views (METHODS §1.1): crop, mirror, jitter, no blur; rotation is ours, off in the paper's recipe."""
+    """The paper's pretext views (METHODS §1.1): crop, mirror, jitter, no blur; it has no rotation either."""
     return Augmentation(min_crop_scale=min_crop_scale, rotation_degrees=rotation_degrees)
 
 
 def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
-    """Views for FUSC's anchors and neighbours and for self-labelling: little cropping, strong grey-level change, cutout.
+    """Views for FUSC's anchors and neighbours and for self-labelling: mild crops, strong grey-level change, cutout.
 
     It stands in for RandAugment's colour and geometry operations, most of which do nothing to a grey image.
     """
@@ -67,11 +67,9 @@ def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
     )
 
 
-def supervised_augment(rotation_degrees: float = 0.0) -> Augmentation:
+def supervised_augment(min_crop_scale: float = 0.5, rotation_degrees: float = 0.0) -> Augmentation:
     """Views for the supervised upper line (METHODS §1.7): crop 0.5 to 1, mirror, mild jitter."""
-    return Augmentation(
-        min_crop_scale=0.5, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2
-    )
+    return Augmentation(min_crop_scale, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2)
 
 
 def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
@@ -141,7 +139,7 @@ def _affine(config: Augmentation, draws: _Draws) -> Tensor:
 
 
 def _jitter(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
-    """Brightness, contrast about the image's mean, gamma; clipped to [0, 1]. Black stays black under each but contrast."""
+    """Brightness, contrast about the image's mean, gamma; clipped to [0, 1]."""
     changed = draws.chosen(config.jitter_p)
 
     def factor(strength: float, neutral: float = 1.0) -> Tensor:

@@ -31,7 +31,7 @@ BACKBONES: dict[str, Callable[[int], nn.Module]] = {"resnet18": _resnet18}
 
 
 def build_backbone(name: str = "resnet18", in_channels: int = 1, seed: int = 0) -> nn.Module:
-    """A randomly initialised network (B, in_channels, S, S) → (B, out_dim), with `.out_dim`. Grey images need one channel."""
+    """A randomly initialised network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim). Grey is one channel."""
     if name not in BACKBONES:
         raise BadSetting(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
     with torch.random.fork_rng(devices=[]):

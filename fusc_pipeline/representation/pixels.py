@@ -40,9 +40,13 @@ class PixelCache:
             shape = (len(index["ids"]), index["size"], index["size"])
             found = (folder / _PIXELS).stat().st_size
         except (OSError, ValueError, KeyError) as error:
-            raise BadInput(f"{folder} holds no readable pixel cache ({error}); delete the folder and build it again") from error
+            raise BadInput(
+                f"{folder} holds no readable pixel cache ({error}); delete the folder and build it again"
+            ) from error
         if found != np.prod(shape, dtype=np.int64):
-            raise BadInput(f"{folder / _PIXELS} has {found} bytes where {shape} needs another number; build the cache again")
+            raise BadInput(
+                f"{folder / _PIXELS} has {found} bytes where {shape} needs another number; build the cache again"
+            )
         return cls(index["ids"], np.memmap(folder / _PIXELS, np.uint8, "r", shape=shape), index["resize"])
 
 
@@ -107,7 +111,7 @@ def resized(grey: np.ndarray, size: int, resize: Resize = "letterbox") -> np.nda
 
 
 class PixelBatches:
-    """Rows of a pixel array as uint8 tensors (B, S, S) on the device; whole on the GPU when it takes under half of it."""
+    """Rows of a pixel array as uint8 tensors (B, S, S) on the device; a GPU with ample room keeps them all."""
 
     def __init__(self, pixels: np.ndarray, compute: Compute):
         self.compute = compute

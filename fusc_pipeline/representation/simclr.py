@@ -1,7 +1,7 @@
 """SimCLR pretraining (Chen et al. 2020, arXiv 2002.05709) of a backbone on a pixel array. Views are `augment`'s part.
 
-The loss, the projection head, LARS and the schedule are lightly's; the defaults are the FUSC reference recipe
-(METHODS §1.1) where nothing else is said.
+Defaults are the FUSC reference recipe (METHODS §1.1), but for the loss, which takes every view as an anchor as SimCLR
+does (the reference code takes the first views only).
 """
 
 import hashlib
@@ -12,49 +12,17 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
-from fusc_pipeline.representation.augment import Augmentation, augmented_view
+from fusc_pipeline.representation.augment import augmented_view
 from fusc_pipeline.representation.backbones import build_backbone
-from fusc_pipeline.settings import check_settings, setting
+from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
-
-
-@dataclass(frozen=True)
-class SimclrConfig:
-    """Every choice of a SimCLR run."""
-
-    epochs: int = setting(500, "passes over the training images", 1, 5000)
-    batch_size: int = setting(512, "images a step, two views of each; more images give more negatives", 4, 8192)
-    lr: float = setting(0.4, "peak learning rate at this batch size (adamw: about 1e-3)", 1e-6, 20.0)
-    optimizer: str = setting("sgd", "sgd as the FUSC code, lars as SimCLR, adamw for short runs", choices=("sgd", "lars", "adamw"))
-    momentum: float = setting(0.9, "of sgd and lars", 0.0, 0.999)
-    weight_decay: float = setting(1e-4, "on kernels and matrices only", 0.0, 1.0)
-    warmup_epochs: float = setting(0.0, "linear warm-up, in epochs", 0.0, 100.0)
-    temperature: float = setting(0.1, "of NT-Xent; lower weighs hard negatives more", 0.01, 2.0)
-    projection_dim: int = setting(128, "width of the projection the loss sees", 8, 2048)
-    projection_batch_norm: bool = setting(False, "batch norm inside the projection head (off in the FUSC code)")
-    min_crop_scale: float = setting(0.2, "smallest crop, as a share of the image's area", 0.01, 1.0)
-    rotation_degrees: float = setting(0.0, "views are turned by up to this; 0 as in the paper", 0.0, 180.0)
-    gamma: float = setting(0.0, "views' grey levels are raised to exp(± this)", 0.0, 1.0)
-    blur_p: float = setting(0.0, "probability of a blurred view; 0 as in the paper", 0.0, 1.0)
-    backbone: str = setting("resnet18", "network, one of backbones.BACKBONES")
-    seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
-
-    def augmentation(self) -> Augmentation:
-        return Augmentation(
-            min_crop_scale=self.min_crop_scale,
-            rotation_degrees=self.rotation_degrees,
-            gamma=self.gamma,
-            blur_p=self.blur_p,
-        )
 
 
 @dataclass(frozen=True)
@@ -118,25 +86,46 @@ def train_simclr(
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """NT-Xent (SimCLR, equation 1) of two views' projections (B, d), in fp32: the mean over all 2B anchors."""
-    from lightly.loss.ntx_ent_loss import NTXentLoss
+    """NT-Xent (SimCLR, equation 1), scalar, in fp32: the mean over all 2B anchors of the cross-entropy of finding the
+    other view of the same image among the 2B − 1 other views, by cosine similarity / temperature.
 
-    return NTXentLoss(temperature=temperature)(first.float(), second.float())
+    first, second (B, d): projections of two views of B images, not normalised.
+    """
+    views = F.normalize(torch.cat([first, second]).float(), dim=1)  # (2B, d)
+    similarity = views @ views.T / temperature  # (2B, 2B)
+    similarity.fill_diagonal_(-torch.inf)
+    partner = torch.arange(len(views), device=views.device).roll(len(first))
+    return F.cross_entropy(similarity, partner)
 
 
 def build_projection(in_dim: int, config: SimclrConfig) -> nn.Module:
-    """Linear–ReLU–Linear, (B, in_dim) → (B, projection_dim)."""
-    from lightly.models.modules.heads import SimCLRProjectionHead
-
+    """SimCLR's projection head, Linear–ReLU–Linear: (B, in_dim) → (B, projection_dim)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        return SimCLRProjectionHead(in_dim, in_dim, config.projection_dim, batch_norm=config.projection_batch_norm)
+        norm = [nn.BatchNorm1d(in_dim)] if config.projection_batch_norm else []
+        return nn.Sequential(nn.Linear(in_dim, in_dim), *norm, nn.ReLU(), nn.Linear(in_dim, config.projection_dim))
+
+
+def load_projection(backbone: nn.Module, path: Path, compute: Compute) -> nn.Module:
+    """`backbone` followed by the projection head saved at `path` (safetensors of `SimclrResult.projection`), on the
+    device, with `.out_dim`: what the loss saw, for those who want to embed with it. Its widths are the file's."""
+    from safetensors.torch import load_file
+
+    state = load_file(path)
+    layers = sorted(int(name.split(".")[0]) for name in state if name.endswith(".weight"))
+    width = len(state[f"{layers[-1]}.weight"])
+    config = SimclrConfig(projection_dim=width, projection_batch_norm=len(layers) == 3)
+    projection = build_projection(backbone.out_dim, config)
+    projection.load_state_dict(state)
+    network = nn.Sequential(backbone, projection)
+    network.out_dim = width
+    return compute.place(network)
 
 
 @torch.no_grad()
 def collapse_diagnostics(features: Tensor) -> dict[str, float]:
     """Spread of the L2-normalised features (B, d): mean standard deviation per dimension, and effective rank."""
-    unit = nn.functional.normalize(features.float(), dim=1)
+    unit = F.normalize(features.float(), dim=1)
     # Eigenvalues of the smaller Gram matrix are the squared singular values.
     gram = unit @ unit.T if len(unit) <= unit.shape[1] else unit.T @ unit
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
@@ -160,8 +149,4 @@ def on_cpu(module: nn.Module) -> dict[str, Tensor]:
 def _optimizer(config: SimclrConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.lr)
-    if config.optimizer == "lars":
-        from lightly.utils.lars import LARS
-
-        return LARS(groups, lr=config.lr, momentum=config.momentum)
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)

@@ -1,6 +1,6 @@
 """The supervised upper line: the same backbone trained on labels, what clustering is measured against.
 
-The paper names a supervised ResNet18 and gives no recipe; this is the usual one (METHODS §1.7): AdamW, cosine, mild views.
+The paper names a supervised ResNet18 and gives no recipe; this is a usual one (METHODS §1.7).
 """
 
 from collections.abc import Callable
@@ -16,31 +16,11 @@ from torch import Tensor, nn
 from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.representation.augment import Augmentation, augmented_view, plain_view
+from fusc_pipeline.representation.augment import augmented_view, plain_view, supervised_augment
 from fusc_pipeline.representation.backbones import build_backbone
-from fusc_pipeline.representation.simclr import on_cpu, run_digest
-from fusc_pipeline.settings import check_settings, setting
+from fusc_pipeline.representation.configs import SupervisedConfig
+from fusc_pipeline.representation.simclr import run_digest
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
-
-
-@dataclass(frozen=True)
-class SupervisedConfig:
-    """Every choice of a supervised run."""
-
-    epochs: int = setting(40, "passes over the labelled images", 1, 1000)
-    batch_size: int = setting(128, "images a step", 2, 8192)
-    lr: float = setting(1e-3, "peak learning rate of AdamW", 1e-6, 1.0)
-    weight_decay: float = setting(0.05, "on kernels and matrices only", 0.0, 1.0)
-    warmup_epochs: float = setting(2.0, "linear warm-up, in epochs", 0.0, 100.0)
-    label_smoothing: float = setting(0.1, "share of the target spread over the other classes", 0.0, 0.9)
-    balanced: bool = setting(False, "weigh classes by the inverse of their frequency")
-    min_crop_scale: float = setting(0.5, "smallest crop, as a share of the image's area", 0.01, 1.0)
-    rotation_degrees: float = setting(0.0, "views are turned by up to this", 0.0, 180.0)
-    backbone: str = setting("resnet18", "network, one of backbones.BACKBONES")
-    seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)
@@ -74,7 +54,7 @@ def train_supervised(
     if labels.max() >= classes:
         raise BadSetting(f"label {labels.max()} does not fit in {classes} classes")
     model = build_classifier(config, classes, compute)
-    view = augmented_view(pixels, _augmentation(config), compute)
+    view = augmented_view(pixels, supervised_augment(config.min_crop_scale, config.rotation_degrees), compute)
     targets = torch.from_numpy(labels[rows]).to(compute.device)
     at = torch.from_numpy(rows)
     weights = _class_weights(targets, classes) if config.balanced else None
@@ -111,37 +91,19 @@ def build_classifier(config: SupervisedConfig, n_classes: int, compute: Compute)
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> tuple[np.ndarray, np.ndarray]:
-    """(N, S, S) uint8 → (class (N,) int64, its probability (N,) float32); the model in eval mode (and left so)."""
+def predict(model: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> np.ndarray:
+    """(N, S, S) uint8 → class probabilities (N, C) float32; the model in eval mode (and left so)."""
     model.eval()
     view = plain_view(pixels, compute)
-    classes, probabilities = np.empty(len(pixels), np.int64), np.empty(len(pixels), np.float32)
+    rows = []
     for start in range(0, len(pixels), batch):
-        rows = torch.arange(start, min(start + batch, len(pixels)))
-        images = view(rows)
+        images = view(torch.arange(start, min(start + batch, len(pixels))))
         if compute.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with compute.autocast():
             logits = model(images)
-        best = logits.float().softmax(1).max(1)
-        classes[start : start + len(rows)] = best.indices.cpu().numpy()
-        probabilities[start : start + len(rows)] = best.values.cpu().numpy()
-    return classes, probabilities
-
-
-def state_on_cpu(model: nn.Module) -> dict[str, Tensor]:
-    """The state to save: see `simclr.on_cpu`."""
-    return on_cpu(model)
-
-
-def _augmentation(config: SupervisedConfig) -> Augmentation:
-    return Augmentation(
-        min_crop_scale=config.min_crop_scale,
-        rotation_degrees=config.rotation_degrees,
-        brightness=0.2,
-        contrast=0.2,
-        gamma=0.2,
-    )
+        rows.append(logits.float().softmax(1).cpu())
+    return torch.cat(rows).numpy()
 
 
 def _class_weights(targets: Tensor, classes: int) -> Tensor:

@@ -33,7 +33,7 @@ class Inbox:
         known = self._read(batch)
         if known is not None and known != folder:
             raise BadInput(
-                f"batch {batch!r} already stands for {known}; choose another key with --key, or add files to that folder"
+                f"batch {batch!r} already stands for {known}; choose another --key, or add files to that folder"
             )
         self._write(self._entry(batch), {"folder": str(folder)})
 
@@ -54,7 +54,7 @@ class Inbox:
         return digest(entries)
 
     def remember_names(self, batch: str, names: Mapping[str, str]) -> None:
-        """Keep which file (path within the batch) stands behind each file_key, for the data's owner only (mode 0600)."""
+        """Keep which file (path within the batch) stands behind each file_key, for the owner only (mode 0600)."""
         self._write(self.private / "files" / f"{batch}.json", dict(names))
 
     def file_names(self, batch: str) -> dict[str, str]:

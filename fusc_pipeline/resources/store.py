@@ -6,7 +6,7 @@ Layout under the data root (`FUSC_DATA`, default `./data`):
     assets/<asset>/<partition or _>/current      the name of the version in use, replaced atomically
     work/<asset>/<partition or _>/<key>/         what a killed run left to continue from (parts, checkpoints)
 
-A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one in use.
+A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one.
 No dagster here: the store works in a notebook.
 """
 

@@ -17,11 +17,11 @@ import pyarrow as pa
 
 from fusc_pipeline import hashing
 from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.png import encode_png
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.scans.files import BatchFile, file_key_of, file_keys, list_files, validate_batch_key
 from fusc_pipeline.scans.frames import Box, Frame, ReadLimits, RejectedScan
 from fusc_pipeline.scans.identity import KeyRing, normalise_subject
-from fusc_pipeline.scans.png import decode_png, encode_png
 from fusc_pipeline.scans.reading import read_scan
 
 __all__ = [
@@ -32,8 +32,6 @@ __all__ = [
     "Rejection",
     "Reused",
     "ScanRow",
-    "decode_png",
-    "encode_png",
     "file_keys",
     "iter_batch",
     "known_files",

@@ -6,6 +6,13 @@ import numpy as np
 from fusc_pipeline.scans.frames import NoFan
 
 _OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+_MAX_BLACK = 4
+_SPECK_RISE = 1
+_SPECK_COVER = 64
+_SPECK_BRIGHTEST = 90
+_NEAR_SUPPORT = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
+_CROWD = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (19, 19))
+_CROWD_OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
 
 
 def refuse_other_pictures(work: np.ndarray) -> None:
@@ -47,11 +54,16 @@ def on_black(work: np.ndarray) -> np.ndarray:
     return work
 
 
+def _black(work: np.ndarray) -> int:
+    """The darkest level that a visible share of the picture has."""
+    shares = np.cumsum(np.bincount(work.ravel(), minlength=256)) / work.size
+    return int(np.argmax(shares >= 0.015))
+
+
 def _lit(work: np.ndarray) -> np.ndarray:
     """(H, W) bool: what is brighter than the background, thin strokes smoothed away."""
-    # The darkest level that a visible share of the picture has; compression leaves 1 or 2 levels of ringing on black.
-    shares = np.cumsum(np.bincount(work.ravel(), minlength=256)) / work.size
-    level = int(np.argmax(shares >= 0.015))
+    level = _black(work)
+    # Compression leaves 1 or 2 levels of ringing on black.
     return cv2.medianBlur(work, 5) > (2 if level <= 2 else min(level + 2, 40))
 
 
@@ -71,6 +83,36 @@ def find_support(work: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         raise NoFan("nothing but small islands, as of text")
     kept = np.flatnonzero(areas >= max(0.03 * areas.max(), 0.005 * work.size)) + 1
     return np.isin(labels, kept).astype(np.uint8), (top, bottom)
+
+
+def find_faint(grey: np.ndarray, work: np.ndarray, support: np.ndarray, between: tuple[int, int]) -> np.ndarray:
+    """(H, W) uint8 0 or 1: the specks of nearly black image beside the support; all 0 where the screen is not black.
+
+    Where a fan is too dark to be lit, single specks of its speckle still rise above the screen's even black. grey: the
+    picture at full size, where specks are not yet averaged away; work, support, between: as in `find_support`.
+    """
+    level = _black(work)
+    if level > _MAX_BLACK:
+        return np.zeros_like(support)
+    raised = ((grey > level + _SPECK_RISE) * np.uint8(255)).astype(np.uint8)
+    raised = (cv2.resize(raised, work.shape[::-1], interpolation=cv2.INTER_AREA) > _SPECK_COVER).astype(np.uint8)
+    raised[: between[0]] = 0
+    raised[between[1] :] = 0
+    raised[cv2.dilate(support, _NEAR_SUPPORT) > 0] = 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(raised, connectivity=8)
+    # What is drawn has bright pixels, whatever its fringes are; so has tissue, but that is the support's to tell.
+    drawn = np.zeros(count, bool)
+    drawn[labels[(raised > 0) & (work > _SPECK_BRIGHTEST)]] = True
+    drawn[0] = True
+    specks = (~drawn)[labels].astype(np.uint8)
+    # Specks count only in a crowd that reaches the support: filled to a surface, and opened again.
+    crowd = cv2.morphologyEx(specks | support, cv2.MORPH_CLOSE, _CROWD, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    crowd = cv2.morphologyEx(crowd, cv2.MORPH_OPEN, _CROWD_OPENING, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    crowd |= support
+    _, labels = cv2.connectedComponents(crowd, connectivity=4)
+    reached = np.zeros(labels.max() + 1, bool)
+    reached[labels[support > 0]] = True
+    return specks & reached[labels]
 
 
 def _steps(work: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from fusc_pipeline.errors import BadInput, BadSetting, FuscError
+from fusc_pipeline.png import decode_png
 from fusc_pipeline.text.engine import OcrEngine, Word
 
 Frame = np.ndarray | bytes
@@ -65,19 +66,9 @@ def read_frames(
 
 def _read(engine: OcrEngine, image_id: str, frame: Frame) -> Reading:
     try:
-        return Reading(image_id, engine.read(decode(frame)))
+        return Reading(image_id, engine.read(decode_png(frame) if isinstance(frame, bytes) else frame))
     except BadInput as refusal:
         return Reading(image_id, None, str(refusal))
-
-
-def decode(frame: Frame) -> np.ndarray:
-    """Pixels as they are, or decoded from PNG bytes to uint8 (H, W) or RGB (H, W, 3). Raises BadInput."""
-    if isinstance(frame, np.ndarray):
-        return frame
-    pixels = cv2.imdecode(np.frombuffer(frame, np.uint8), cv2.IMREAD_UNCHANGED) if frame else None
-    if pixels is None or pixels.dtype != np.uint8:
-        raise BadInput(f"frame of {len(frame)} bytes is no 8-bit PNG; ingest the batch again")
-    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels[:, :, :3], cv2.COLOR_BGR2RGB)
 
 
 @dataclass

@@ -106,7 +106,7 @@ def test_the_whole_graph_by_dagsters_own_command_and_again_from_the_cache(projec
     again = run(project, "fusc", "run", "--batch", "b1", *(f"--set={s}" for s in settings_of_tiny()))
     assert again.returncode == 0, again.stdout + again.stderr
     made = [
-        line for line in again.stdout.splitlines() if line.startswith("   ") and " rows" in line or "cached" in line
+        line for line in again.stdout.splitlines() if (line.startswith("   ") and " rows" in line) or "cached" in line
     ]
     assert made and all("cached" in line for line in made), again.stdout
 

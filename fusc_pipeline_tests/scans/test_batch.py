@@ -12,12 +12,11 @@ from PIL import Image
 
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.hashing import image_id, sha256_file
+from fusc_pipeline.png import decode_png, encode_png
 from fusc_pipeline.scans.batch import (
     Rejection,
     Reused,
     ScanRow,
-    decode_png,
-    encode_png,
     file_keys,
     iter_batch,
     known_files,

@@ -1,4 +1,4 @@
-"""Frames as lossless PNG bytes and back."""
+"""Frames as lossless PNG bytes and back. A leaf module."""
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
 
 def decode_png(data: bytes) -> np.ndarray:
     """The pixels of `encode_png`: uint8, (H, W) grey or (H, W, 3) RGB."""
-    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if stored is None:
+    stored = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    if stored is None or stored.dtype != np.uint8:
         raise BadInput("the PNG of a scan cannot be decoded: the table is damaged, ingest its batch again")
-    return stored if stored.ndim == 2 else cv2.cvtColor(stored, cv2.COLOR_BGR2RGB)
+    return stored if stored.ndim == 2 else cv2.cvtColor(stored[:, :, :3], cv2.COLOR_BGR2RGB)
