@@ -1,5 +1,6 @@
 """Where everything is wired, and the only place: assets, checks, jobs, resources, executor."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,11 @@ from fusc_pipeline.defs import checks, clustering, dataset, evaluation, ingestio
 from fusc_pipeline.defs.jobs import preset_jobs
 from fusc_pipeline.defs.loggers import plain
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
+
+
+# Read when torch is first loaded, in this process or in a step's: waiting threads sleep instead of spinning, which
+# keeps training at a usable speed when something else takes a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -13,12 +13,19 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def usable_threads() -> int:
+    """Threads a process of this program computes with: OMP_NUM_THREADS where somebody set it, else the usable cores."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) > 0 else usable_cores()
+
+
 @dataclass(frozen=True)
 class Compute:
     """A device and how to use it. CPU is a first-class device: bf16 where the silicon multiplies it, fp32 elsewhere.
 
     device: "cuda", "mps" or "cpu"; bf16: run forward passes under bfloat16 autocast; channels_last: NHWC convolutions;
-    threads: OpenMP threads of this process (several threads fall off a cliff when the cores are shared).
+    threads: OpenMP threads of this process. Several threads fall off a cliff when other work takes part of the cores
+    (measured: SimCLR from 160 to 1 image/s); OMP_NUM_THREADS=1 is the way out, and is respected.
     """
 
     device: str = "cpu"
@@ -37,7 +44,7 @@ class Compute:
             raise BadSetting(f"device is {chosen!r}, which is not usable here; usable: {', '.join(found)}")
         on_cuda = chosen == "cuda" and torch.cuda.is_bf16_supported()
         bf16 = on_cuda or (chosen == "cpu" and _cpu_multiplies_bf16())
-        return cls(device=chosen, bf16=bf16, threads=threads or usable_cores())
+        return cls(device=chosen, bf16=bf16, threads=threads or usable_threads())
 
     def apply_threads(self) -> None:
         """Set torch's thread count for this process."""

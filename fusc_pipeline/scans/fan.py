@@ -2,7 +2,8 @@
 
 The support (everything brighter than the background that is no thin stroke, bar or small island) is fitted by
 two straight sides and two circular ends, the annulus sector of Weld et al., arXiv 2502.09482; where an edge cannot be
-seen, because it is dark or cut by the frame, the support's convex hull stands in for it. So dark tissue inside is
+seen, because it is dark or cut by the frame, the support's convex hull stands in for it. Where faint speckle outside
+shows that this missed a dark part, the fit is made again with it. So dark tissue inside is
 fan, text outside is not, and a label typed over tissue leaves no hole.
 """
 
@@ -13,13 +14,15 @@ import numpy as np
 
 from fusc_pipeline.scans.frames import Box, NoFan
 from fusc_pipeline.scans.outline import Outline
-from fusc_pipeline.scans.support import find_support, on_black, refuse_other_pictures, refuse_other_textures
+from fusc_pipeline.scans.support import find_faint, find_support, on_black, refuse_other_pictures, refuse_other_textures
 
 __all__ = ["Fan", "NoFan", "find_fan"]
 
 # Side of the picture that is analysed; outlines are straight or smooth, so half a screen's resolution is plenty.
 _WORK_SIDE = 480
 _MIN_SIDE = 48
+# Faint specks outside the outline, as a share of the support: more of them show that it missed a dark part.
+_MISSED = 0.002
 _MIN_CONFIDENCE = 0.25
 
 
@@ -49,8 +52,7 @@ def find_fan(pixels: np.ndarray, region: Box | None = None) -> Fan:
     scale = min(1.0, _WORK_SIDE / max(grey.shape))
     work = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
     refuse_other_pictures(work)
-    outline = Outline.fit(*find_support(on_black(work)))
-    mask, shape = outline.draw(view.shape[:2], scale)
+    outline, mask, shape = _outline(grey, work, scale)
     refuse_other_textures(view if region is None else grey, grey, mask)
     small = cv2.resize(mask, (work.shape[1], work.shape[0]), interpolation=cv2.INTER_NEAREST) > 0
     confidence = outline.confidence(small)
@@ -61,3 +63,22 @@ def find_fan(pixels: np.ndarray, region: Box | None = None) -> Fan:
     left, upper, width, height = cv2.boundingRect(mask)
     box = (x0 + left, y0 + upper, x0 + left + width, y0 + upper + height)
     return Fan(full, box, confidence, "full" if mask.mean() > 0.985 * 255 else shape)
+
+
+def _outline(grey: np.ndarray, work: np.ndarray, scale: float) -> tuple[Outline, np.ndarray, str]:
+    """The outline, its mask (uint8 0 or 255, the shape of `grey`) and its kind; work: `grey` at the analysed scale."""
+    dark = on_black(work)
+    support, between = find_support(dark)
+    lit = Outline.fit(support, np.zeros_like(support), between)
+    mask, shape = lit.draw(grey.shape, scale)
+    if dark is not work:
+        return lit, mask, shape
+    faint = find_faint(grey, work, support, between)
+    missed = (faint > 0) & (cv2.resize(mask, work.shape[::-1], interpolation=cv2.INTER_NEAREST) == 0)
+    if np.count_nonzero(missed) <= _MISSED * np.count_nonzero(support):
+        return lit, mask, shape
+    wider = Outline.fit(support, faint, between)
+    # Specks bend an outline that was seen all around for the worse, unless they too show it all around.
+    if lit.is_whole and not wider.is_whole:
+        return lit, mask, shape
+    return wider, *wider.draw(grey.shape, scale)

@@ -14,6 +14,8 @@ from fusc_pipeline.scans.frames import Box, NoFan
 _ARC_POINTS = 96
 # Polygons reach this far over the picture's border, so that rounding cannot leave a seam there.
 _OVER = 8.0
+# Sides with less slope than this count as upright.
+_UPRIGHT = 0.1
 
 Point = tuple[float, float]
 
@@ -22,10 +24,12 @@ Point = tuple[float, float]
 class Outline:
     """The fitted outline in the coordinates of the analysed picture; a missing edge is None.
 
-    window: where the screen cuts the image straight, else the picture's border.
+    support: what is lit; reach: the same and the faint specks around it. window: where the screen cuts the image
+    straight, else the picture's border.
     """
 
     support: np.ndarray
+    reach: np.ndarray
     window: Box
     cut_above: bool
     left: Side | None
@@ -34,18 +38,25 @@ class Outline:
     lower: Arc | None
 
     @classmethod
-    def fit(cls, support: np.ndarray, between: tuple[int, int]) -> "Outline":
-        """The outline of a support; between: first and last (exclusive) row that no bar of the screen covers."""
+    def fit(cls, support: np.ndarray, faint: np.ndarray, between: tuple[int, int]) -> "Outline":
+        """The outline of a support and of the faint specks around it, both (H, W) uint8 0 or 1.
+
+        between: first and last (exclusive) row that no bar of the screen covers.
+        """
         height, width = support.shape
-        rows = np.flatnonzero(support.any(1))
-        columns = np.flatnonzero(support.any(0))
-        first = support[rows].argmax(1)
-        last = width - 1 - support[rows, ::-1].argmax(1)
-        highest = support[:, columns].argmax(0)
-        lowest = height - 1 - support[::-1, columns].argmax(0)
+        reach = support | faint
+        rows = np.flatnonzero(reach.any(1))
+        columns = np.flatnonzero(reach.any(0))
+        first = reach[rows].argmax(1)
+        last = width - 1 - reach[rows, ::-1].argmax(1)
+        highest = np.where(support.any(0), support.argmax(0), reach.argmax(0))[columns]
+        lowest = height - 1 - reach[::-1, columns].argmax(0)
         enough = max(10, round(0.12 * len(rows)))
         left = fit_side(rows, first, _not_cut(first, first.min(), width), +1, enough)
         right = fit_side(rows, last, _not_cut(last, last.max(), width), -1, enough)
+        if faint.any():
+            # Sparse specks line up along an upright only where the screen cuts them or by chance.
+            left, right = (side if side and abs(side.slope) >= _UPRIGHT else None for side in (left, right))
         centre = apex_of(left, right, int(rows[0])) if left and right else None
 
         def end(
@@ -63,7 +74,7 @@ class Outline:
         upper = end(highest, highest.min(), +1, 0.06, 1.5 * width, centre)
         if upper is not None and centre is None and not _is_probe(upper, int(rows[0]), width):
             upper = None
-        left, right = _agreeing_sides(left, right, lower, support)
+        left, right = _agreeing_sides(left, right, lower, reach)
         # Where a slanted side was seen, a short straight run beside it can only be the screen's.
         window = (
             int(first.min()) if _is_cut(first, first.min(), 0.07 if left else 0.15) else 0,
@@ -73,7 +84,12 @@ class Outline:
             int(lowest.max()) + 1 if _is_cut(lowest, lowest.max()) else between[1],
         )
         cut_above = bool(rows[0] <= between[0] + 1 or _is_cut(highest, highest.min()))
-        return cls(support, window, cut_above, left, right, upper, lower)
+        return cls(support, reach, window, cut_above, left, right, upper, lower)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether both sides and the lower end were fitted, so that no hull stands in for any of them."""
+        return self.left is not None and self.right is not None and self.lower is not None
 
     def draw(self, shape: tuple[int, int], scale: float) -> tuple[np.ndarray, str]:
         """uint8 mask (0 or 255) at the full size, and the kind of fan."""
@@ -114,9 +130,9 @@ class Outline:
 
     def _points(self) -> np.ndarray:
         """(N, 2) points whose hull is the fan: the support's, and each fitted edge as far as it can be trusted."""
-        contours, _ = cv2.findContours(self.support, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        contours, _ = cv2.findContours(self.reach, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
         points = [np.concatenate(contours)[:, 0].astype(float)]
-        rows = np.flatnonzero(self.support.any(1))
+        rows = np.flatnonzero(self.reach.any(1))
         height, width = self.support.shape
         for side in (self.left, self.right):
             if side is None:
@@ -137,7 +153,7 @@ class Outline:
 
     def _flat(self, row: int) -> bool:
         """Whether the support ends in this row along a straight cut."""
-        return np.count_nonzero(self.support[row]) > 0.35 * np.count_nonzero(self.support.any(0))
+        return np.count_nonzero(self.reach[row]) > 0.35 * np.count_nonzero(self.reach.any(0))
 
     def _meet_x(self, side: Side | None, arc: Arc, border: float, guess: float) -> float:
         """Column where an end meets a side, or, without that side, where the end was last seen towards the border."""
@@ -167,7 +183,7 @@ class Outline:
         x, y = edge.T
         x0, y0, x1, y1 = self.window
         at_border = (x <= x0 + 1) | (x >= x1 - 2) | (y <= y0 + 1) | (y >= y1 - 2)
-        distance = cv2.distanceTransform(1 - self.support, cv2.DIST_L2, 3)
+        distance = cv2.distanceTransform(1 - self.reach, cv2.DIST_L2, 3)
         near_support = distance[y, x] <= 4
         seen = float(np.mean(at_border | near_support))
         lit = float(self.support[mask].mean())

@@ -1,4 +1,7 @@
-"""What of a screen may be image (the support), and which pictures are no ultrasound. The outline is `outline`'s."""
+"""What of a screen may be image (the support, and faint specks around it), and which pictures are no ultrasound.
+
+The outline is `outline`'s.
+"""
 
 import cv2
 import numpy as np
@@ -6,13 +9,21 @@ import numpy as np
 from fusc_pipeline.scans.frames import NoFan
 
 _OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+# Faint specks. A screen's black is this dark, and a speck rises more than so many levels above it (compression's
+# ringing is one level), over at least this much (of 255) of an analysed pixel.
 _MAX_BLACK = 4
 _SPECK_RISE = 1
 _SPECK_COVER = 64
-_SPECK_BRIGHTEST = 90
+# Pixels of text and ticks are brighter, even when small and grey.
+_INK = 64
+# Thick pixels of a patch of tissue that the support lacks; of a large one, as a share of the picture.
+_PATCH_PX = 60
+_LARGE_PATCH = 0.0025
 _NEAR_SUPPORT = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
-_CROWD = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (19, 19))
-_CROWD_OPENING = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+_BESIDE_STROKE = np.ones((3, 3), np.uint8)
+# At half the analysed resolution: the gap between specks of one crowd, and how wide a crowd must be.
+_SPECKS_APART = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
+_CROWD_WIDTH = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (5, 5))
 
 
 def refuse_other_pictures(work: np.ndarray) -> None:
@@ -73,8 +84,7 @@ def find_support(work: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     top, bottom = _bars(work)
     lit[:top] = 0
     lit[bottom:] = 0
-    # Strokes, ticks, grey bars and window borders are thinner than this; outside the frame counts as dark.
-    opened = cv2.morphologyEx(lit, cv2.MORPH_OPEN, _OPENING, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    opened = _without_strokes(lit)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(opened, connectivity=4)
     if count < 2:
         raise NoFan("nothing but thin strokes, as of text")
@@ -86,33 +96,62 @@ def find_support(work: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def find_faint(grey: np.ndarray, work: np.ndarray, support: np.ndarray, between: tuple[int, int]) -> np.ndarray:
-    """(H, W) uint8 0 or 1: the specks of nearly black image beside the support; all 0 where the screen is not black.
+    """(H, W) uint8 0 or 1: specks of nearly black image around the support; all 0 where the screen is not black.
 
-    Where a fan is too dark to be lit, single specks of its speckle still rise above the screen's even black. grey: the
-    picture at full size, where specks are not yet averaged away; work, support, between: as in `find_support`.
+    Where the fan is too dark to be lit, specks of its speckle still rise above the even black of the screen. grey: the
+    picture at full size, where specks are not yet averaged away; work, support, between: as of `find_support`.
     """
-    level = _black(work)
-    if level > _MAX_BLACK:
+    black = _black(work)
+    if black > _MAX_BLACK:
         return np.zeros_like(support)
-    raised = ((grey > level + _SPECK_RISE) * np.uint8(255)).astype(np.uint8)
+    raised = cv2.compare(grey, black + _SPECK_RISE, cv2.CMP_GT)
     raised = (cv2.resize(raised, work.shape[::-1], interpolation=cv2.INTER_AREA) > _SPECK_COVER).astype(np.uint8)
-    raised[: between[0]] = 0
+    # The image is brightest at the probe: nothing is supposed above what is lit, where names are written.
+    raised[: max(between[0], int(np.flatnonzero(support.any(1))[0]))] = 0
     raised[between[1] :] = 0
     raised[cv2.dilate(support, _NEAR_SUPPORT) > 0] = 0
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(raised, connectivity=8)
-    # What is drawn has bright pixels, whatever its fringes are; so has tissue, but that is the support's to tell.
-    drawn = np.zeros(count, bool)
-    drawn[labels[(raised > 0) & (work > _SPECK_BRIGHTEST)]] = True
-    drawn[0] = True
-    specks = (~drawn)[labels].astype(np.uint8)
-    # Specks count only in a crowd that reaches the support: filled to a surface, and opened again.
-    crowd = cv2.morphologyEx(specks | support, cv2.MORPH_CLOSE, _CROWD, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    crowd = cv2.morphologyEx(crowd, cv2.MORPH_OPEN, _CROWD_OPENING, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    crowd |= support
-    _, labels = cv2.connectedComponents(crowd, connectivity=4)
-    reached = np.zeros(labels.max() + 1, bool)
-    reached[labels[support > 0]] = True
-    return specks & reached[labels]
+    thick = _without_strokes(_lit(work).astype(np.uint8))
+    flat = np.zeros(work.shape, bool)
+    flat[:, 1:] = (work[:, 1:] > 12) & (_steps(work) <= 1)
+    # Strokes and grey bars go first, so that they neither hide nor pull in the specks that touch them.
+    strokes = (((work > _INK) | flat) & (thick == 0)).astype(np.uint8)
+    raised[cv2.dilate(strokes, _BESIDE_STROKE) > 0] = 0
+
+    count, pieces = cv2.connectedComponents(raised, connectivity=8)
+    labels = pieces[raised > 0]
+    sizes = np.maximum(np.bincount(labels, minlength=count), 1)
+    bright, even = (np.bincount(labels, what[raised > 0], count) / sizes for what in (work > _INK, flat))
+    thickness = np.bincount(labels, thick[raised > 0], count)
+    # What is left of text is bright and thin, a logo or a box is even; a bright patch of tissue is neither.
+    speckle = (even <= 0.45) & ((bright <= 0.1) | (thickness > _PATCH_PX))
+    speckle[0] = False
+    specks = speckle[pieces].astype(np.uint8)
+    # A large patch may lie beyond black fluid; specks count in a crowd that reaches the support.
+    large = (speckle & (thickness > _LARGE_PATCH * work.size))[pieces].astype(np.uint8)
+    return (specks & _crowd(specks, support)) | large
+
+
+def _crowd(specks: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 0 or 1: what close-lying specks and the support cover together, where it reaches the support."""
+    height, width = support.shape
+    together = (specks | support) * np.uint8(255)
+    # Half the resolution is enough for a surface, and four times faster.
+    surface = cv2.resize(together, (-(-width // 2), -(-height // 2)), interpolation=cv2.INTER_AREA)
+    surface = (surface > 0).astype(np.uint8)
+    for step, shape in ((cv2.MORPH_CLOSE, _SPECKS_APART), (cv2.MORPH_OPEN, _CROWD_WIDTH)):
+        surface = cv2.morphologyEx(surface, step, shape, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    surface = cv2.resize(surface, (width, height), interpolation=cv2.INTER_NEAREST) | support
+    count, labels = cv2.connectedComponents(surface, connectivity=4)
+    reaching = np.zeros(count, np.uint8)
+    reaching[labels[support > 0]] = 1
+    reaching[0] = 0
+    return reaching[labels]
+
+
+def _without_strokes(lit: np.ndarray) -> np.ndarray:
+    """The mask without what is thinner than strokes, ticks, grey bars and window borders are."""
+    # Outside the frame counts as dark.
+    return cv2.morphologyEx(lit, cv2.MORPH_OPEN, _OPENING, borderType=cv2.BORDER_CONSTANT, borderValue=0)
 
 
 def _steps(work: np.ndarray) -> np.ndarray:

@@ -88,6 +88,47 @@ def test_a_dark_side_is_taken_from_the_other_one():
     assert iou(fan.mask, truth) > 0.95
 
 
+def specks_for(picture, darkened, share=0.08, seed=1):
+    """The picture, of which in the darkened pixels only sparse short streaks of low level are left."""
+    rng = np.random.default_rng(seed)
+    streaks = (rng.random(picture.shape) < share / 4).astype(np.uint8) * rng.integers(2, 40, picture.shape, np.uint8)
+    streaks = cv2.dilate(streaks, np.ones((1, 4), np.uint8))
+    return np.where(darkened, np.where(picture > 0, streaks, 0), picture).astype(np.uint8)
+
+
+def shadow(shape, edge):
+    """Pixels to the right of a wavy edge."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return x > edge + 9 * np.sin(y / 23) + 6 * np.cos(y / 9)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("edge", [250, 300])
+def test_a_nearly_black_side_is_found_by_its_specks(edge, turned):
+    picture, truth = sector(r0=40, r1=320)
+    screen = specks_for(picture, shadow(picture.shape, edge))
+    step = -1 if turned else 1
+    assert iou(find_fan(screen[:, ::step]).mask, truth[:, ::step]) > 0.97
+
+
+def test_a_nearly_black_lower_part_is_found_by_its_specks():
+    picture, truth = sector(r0=40, r1=320)
+    screen = specks_for(picture, shadow(picture.T.shape, 240).T)
+    assert iou(find_fan(screen).mask, truth) > 0.9
+
+
+def test_furniture_beside_a_nearly_black_side_stays_out():
+    picture, truth = sector(r0=40, r1=320)
+    dark = specks_for(picture, shadow(picture.shape, 280))
+    screen = typed(dark, [((380, 30), "MARY"), ((400, 60), "Gn 4"), ((6, 8), "EXAMPLE")], size=18, fill=172).copy()
+    screen[80:300, 464:472] = np.linspace(230, 0, 220, dtype=np.uint8)[:, None]
+    mask = find_fan(screen).mask
+    ink = (screen != dark) & ~truth
+    assert iou(mask, truth) > 0.95
+    assert iou(mask, find_fan(dark).mask) > 0.99
+    assert np.count_nonzero(ink & mask) < 0.02 * np.count_nonzero(ink)
+
+
 def test_labels_inside_leave_no_hole_and_text_outside_stays_out():
     picture, truth = sector(r0=40, r1=320)
     outside = [((6, 8), "MARY EXAMPLE"), ((360, 6), "MI 1.1"), ((380, 32), "Gn 4"), ((4, 320), "12.0 cm")]
