@@ -28,9 +28,10 @@ from torchvision.models import resnet18
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
+from fusc_pipeline.parallel import ordered_map
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
-from fusc_pipeline.scans.fan import find_fan
+from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 from fusc_pipeline.text.engine import Word
@@ -64,7 +65,7 @@ def main() -> None:
     if options.stage in ("read", "all"):
         read(config, options.work, options.workers)
     if options.stage in ("clean", "all"):
-        clean(config, options.work, options.size)
+        clean(config, options.work, options.size, options.workers)
     if options.stage in ("train", "all"):
         train_all(config, options)
 
@@ -98,26 +99,35 @@ def read(config: PhantomConfig, work: Path, workers: int) -> None:
         )
 
 
-def clean(config: PhantomConfig, work: Path, size: int) -> None:
+def clean(config: PhantomConfig, work: Path, size: int, workers: int) -> None:
     """Stage two: every variant of every frame at the network's size, cut to the fan found in the picture."""
-    for chunk in chunks(config):
-        source, target = (
-            file_of(config, work, "words", chunk, "json"),
-            file_of(config, work, f"clean{size}", chunk, "npz"),
-        )
-        if target.exists() or not source.exists():
+    for stop in ordered_map(partial(clean_chunk, config, work, size), chunks(config), max(1, workers), chunk=1):
+        print(f"cleaned {stop}/{config.n_frames}", flush=True)
+
+
+def clean_chunk(config: PhantomConfig, work: Path, size: int, chunk: range) -> int:
+    """One chunk of stage two, unless it stands already; returns its last frame's number."""
+    source, target = (
+        file_of(config, work, "words", chunk, "json"),
+        file_of(config, work, f"clean{size}", chunk, "npz"),
+    )
+    if target.exists() or not source.exists():
+        return chunk.stop
+    rows = {variant: [] for variant in VARIANTS}
+    labels = []
+    for index, words in zip(chunk, json.loads(source.read_text()), strict=True):
+        frame = render_frame(config, index)
+        try:
+            variants = clean_frame(frame, [Word(**word) for word in words])
+        except NoFan:  # the pipeline quarantines such a frame, so nobody could train on it
             continue
-        rows = {variant: [] for variant in VARIANTS}
-        labels = []
-        for index, words in zip(chunk, json.loads(source.read_text()), strict=True):
-            frame = render_frame(config, index)
-            for variant, image in clean_frame(frame, [Word(**word) for word in words]).items():
-                rows[variant].append(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
-            labels.append(VIEWS.index(frame.label_view))
-        partial_file = target.with_suffix(".tmp.npz")
-        np.savez_compressed(partial_file, labels=labels, **rows)
-        partial_file.rename(target)
-        print(f"cleaned {chunk.stop}/{config.n_frames}", flush=True)
+        for variant, image in variants.items():
+            rows[variant].append(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
+        labels.append(VIEWS.index(frame.label_view))
+    partial_file = target.with_suffix(".tmp.npz")
+    np.savez_compressed(partial_file, labels=labels, **rows)
+    partial_file.rename(target)
+    return chunk.stop
 
 
 def clean_frame(frame: PhantomFrame, words: list[Word]) -> dict[str, np.ndarray]:
@@ -174,7 +184,7 @@ def train(images: torch.Tensor, labels: torch.Tensor, n_train: int, epochs: int,
     network = resnet18(num_classes=len(VIEWS))
     # Type is a few pixels tall here: the stem keeps one more octave of resolution than the usual one.
     network.conv1 = nn.Conv2d(1, 64, 5, stride=2, padding=2, bias=False)
-    network.maxpool = nn.Identity() if images.shape[1] <= 112 else network.maxpool
+    network.maxpool = nn.Identity() if images.shape[1] < 112 else network.maxpool
     network = compute.place(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     steps = epochs * (n_train // batch)

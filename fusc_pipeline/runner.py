@@ -52,6 +52,8 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
 
 
 def _selected(selection: str, graph) -> set[dg.AssetKey]:
+    if selection == "*":
+        return set(graph.materializable_asset_keys)
     everything = ", ".join(sorted(key.to_user_string() for key in graph.materializable_asset_keys))
     try:
         keys = dg.AssetSelection.from_string(selection).resolve(graph)

@@ -59,6 +59,11 @@ def refusals() -> Iterator[None]:
         yield
     except FuscError as refusal:
         raise dg.Failure(description=str(refusal), allow_retries=False) from refusal
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as signal:
+        # Left alone, the retry policy would start the step again half a minute after somebody pressed Ctrl-C.
+        raise dg.Failure(
+            description="stopped by a signal; run again, it continues from its last checkpoint", allow_retries=False
+        ) from signal
     except _FAULTS as fault:
         raise dg.Failure(description=f"{type(fault).__name__}: {fault}", allow_retries=False) from fault
 

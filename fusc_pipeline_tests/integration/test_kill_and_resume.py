@@ -23,9 +23,29 @@ sys.exit(str(bad) if bad else 0)
 """
 
 
-def train(store: Store) -> subprocess.Popen:
+def train(store: Store, **how) -> subprocess.Popen:
     environment = os.environ | {"OMP_NUM_THREADS": "1", "FUSC_CHECKPOINT_SECONDS": "0"}
-    return subprocess.Popen([sys.executable, "-c", TRAIN, str(store.root)], env=environment)
+    return subprocess.Popen([sys.executable, "-c", TRAIN, str(store.root)], env=environment, **how)
+
+
+def wait_for_checkpoint(store: Store, trainer: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
+    while not list((store.root / "work" / "simclr_encoder").rglob("checkpoint.pt")):
+        assert trainer.poll() is None, "the trainer ended before its first checkpoint"
+        assert time.monotonic() < deadline, "no checkpoint in two minutes"
+        time.sleep(0.02)
+
+
+def test_an_interrupt_ends_the_run_instead_of_retrying_it(small_store):
+    from fusc_pipeline_tests.defs.graph import failures, materialise
+
+    assert failures(materialise(small_store, "corpus")) == {}
+    trainer = train(small_store, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for_checkpoint(small_store, trainer)
+    trainer.send_signal(signal.SIGINT)
+    _, told = trainer.communicate(timeout=25)  # the retry policy would have waited 30 s
+    assert trainer.returncode == 1 and "stopped by a signal; run again" in told
+    assert small_store.record("simclr_encoder") is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
@@ -37,12 +57,7 @@ def test_a_killed_encoder_run_ends_with_the_same_weights(small_store, tmp_path):
     shutil.copytree(small_store.root, untouched.root)
 
     victim = train(small_store)
-    deadline = time.monotonic() + 120
-    work = small_store.root / "work" / "simclr_encoder"
-    while not list(work.rglob("checkpoint.pt")):
-        assert victim.poll() is None, "the trainer ended before its first checkpoint"
-        assert time.monotonic() < deadline, "no checkpoint in two minutes"
-        time.sleep(0.02)
+    wait_for_checkpoint(small_store, victim)
     victim.send_signal(signal.SIGKILL)
     victim.wait()
     assert small_store.record("simclr_encoder") is None  # nothing half-made is visible
