@@ -11,7 +11,6 @@ from fusc_pipeline.defs.jobs import preset_jobs
 from fusc_pipeline.defs.loggers import plain
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
 
-
 # Read when torch is first loaded, in this process or in a step's: waiting threads sleep instead of spinning, which
 # keeps training at a usable speed when something else takes a core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

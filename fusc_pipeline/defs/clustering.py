@@ -141,7 +141,7 @@ FuscAssetConfig = asset_config(
     FuscConfig,
     base=FitsConfig,
     without=("n_clusters", "seed"),
-    epochs=10,
+    epochs=8,
     batch_size=64,
     lr=5e-5,
     head_lr=1e-3,
@@ -370,7 +370,7 @@ def _self_label_fit(
 
 
 SupervisedAssetConfig = asset_config(
-    "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=30, batch_size=64, rotation_degrees=90.0
+    "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=25, batch_size=64, rotation_degrees=90.0
 )
 
 

@@ -38,7 +38,7 @@ SimclrEncoderConfig = asset_config(
     "SimclrEncoderConfig",
     SimclrConfig,
     base=PixelsConfig,
-    epochs=60,
+    epochs=50,
     batch_size=64,
     optimizer="adamw",
     lr=1e-3,
