@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=2400)
     parser.add_argument("--test", type=int, default=450)
     parser.add_argument("--size", type=int, default=160, help="side of the network's input, pixels")
+    parser.add_argument("--around", action="store_true", help="show the network the label's place only, at half size")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=0)
@@ -65,7 +66,7 @@ def main() -> None:
     if options.stage in ("read", "all"):
         read(config, options.work, options.workers)
     if options.stage in ("clean", "all"):
-        clean(config, options.work, options.size, options.workers)
+        clean(config, options.work, options.size, options.workers, options.around)
     if options.stage in ("train", "all"):
         train_all(config, options)
 
@@ -73,6 +74,10 @@ def main() -> None:
 def chunks(config: PhantomConfig) -> Iterator[range]:
     for start in range(0, config.n_frames, CHUNK):
         yield range(start, min(start + CHUNK, config.n_frames))
+
+
+def kind_of(size: int, around: bool) -> str:
+    return "clean-label" if around else f"clean{size}"
 
 
 def file_of(config: PhantomConfig, work: Path, kind: str, chunk: range, suffix: str) -> Path:
@@ -99,17 +104,17 @@ def read(config: PhantomConfig, work: Path, workers: int) -> None:
         )
 
 
-def clean(config: PhantomConfig, work: Path, size: int, workers: int) -> None:
+def clean(config: PhantomConfig, work: Path, size: int, workers: int, around: bool) -> None:
     """Stage two: every variant of every frame at the network's size, cut to the fan found in the picture."""
-    for stop in ordered_map(partial(clean_chunk, config, work, size), chunks(config), max(1, workers), chunk=1):
+    for stop in ordered_map(partial(clean_chunk, config, work, size, around), chunks(config), max(1, workers), chunk=1):
         print(f"cleaned {stop}/{config.n_frames}", flush=True)
 
 
-def clean_chunk(config: PhantomConfig, work: Path, size: int, chunk: range) -> int:
+def clean_chunk(config: PhantomConfig, work: Path, size: int, around: bool, chunk: range) -> int:
     """One chunk of stage two, unless it stands already; returns its last frame's number."""
     source, target = (
         file_of(config, work, "words", chunk, "json"),
-        file_of(config, work, f"clean{size}", chunk, "npz"),
+        file_of(config, work, kind_of(size, around), chunk, "npz"),
     )
     if target.exists() or not source.exists():
         return chunk.stop
@@ -118,11 +123,13 @@ def clean_chunk(config: PhantomConfig, work: Path, size: int, chunk: range) -> i
     for index, words in zip(chunk, json.loads(source.read_text()), strict=True):
         frame = render_frame(config, index)
         try:
-            variants = clean_frame(frame, [Word(**word) for word in words])
+            variants = clean_frame(frame, [Word(**word) for word in words], whole=around)
         except NoFan:  # the pipeline quarantines such a frame, so nobody could train on it
             continue
         for variant, image in variants.items():
-            rows[variant].append(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA))
+            rows[variant].append(
+                around_label(image, frame) if around else cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+            )
         labels.append(VIEWS.index(frame.label_view))
     partial_file = target.with_suffix(".tmp.npz")
     np.savez_compressed(partial_file, labels=labels, **rows)
@@ -130,15 +137,25 @@ def clean_chunk(config: PhantomConfig, work: Path, size: int, chunk: range) -> i
     return chunk.stop
 
 
-def clean_frame(frame: PhantomFrame, words: list[Word]) -> dict[str, np.ndarray]:
-    """Variant → grey picture cut to the fan."""
+def around_label(image: np.ndarray, frame: PhantomFrame) -> np.ndarray:
+    """(30, 120): the picture around the middle of the typed label, at half its size. What stood there, and how long it
+    was, must be read from traces: an attacker who knows where to look."""
+    height, width = 60, 240
+    x0, y0, x1, y1 = frame.label_box
+    padded = np.pad(image, ((height, height), (width, width)))
+    top, left = (y0 + y1) // 2 + height // 2, (x0 + x1) // 2 + width // 2
+    return cv2.resize(padded[top : top + height, left : left + width], (120, 30), interpolation=cv2.INTER_AREA)
+
+
+def clean_frame(frame: PhantomFrame, words: list[Word], whole: bool = False) -> dict[str, np.ndarray]:
+    """Variant → grey picture cut to the fan, or the whole frame."""
     fan = find_fan(frame.screen)
-    x0, y0, x1, y1 = fan.box
+    x0, y0, x1, y1 = (0, 0, *frame.screen.shape[1::-1]) if whole else fan.box
     removed = remove_text(frame.screen, fan.mask, words, seed=frame.index)
     grey, _ = grey_and_chroma(frame.screen)
     telea = cv2.inpaint(grey, removed.ink.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-    whole = {"cleaned": removed.image, "telea": np.where(fan.mask, telea, 0), "none": np.where(fan.mask, grey, 0)}
-    return {variant: image[y0:y1, x0:x1].astype(np.uint8) for variant, image in whole.items()}
+    pictures = {"cleaned": removed.image, "telea": np.where(fan.mask, telea, 0), "none": np.where(fan.mask, grey, 0)}
+    return {variant: image[y0:y1, x0:x1].astype(np.uint8) for variant, image in pictures.items()}
 
 
 def write(path: Path, content: bytes) -> None:
@@ -149,7 +166,9 @@ def write(path: Path, content: bytes) -> None:
 
 def train_all(config: PhantomConfig, options: argparse.Namespace) -> None:
     """Stage three: test accuracy per variant and seed, against two standard errors above chance."""
-    files = [file_of(config, options.work, f"clean{options.size}", chunk, "npz") for chunk in chunks(config)]
+    files = [
+        file_of(config, options.work, kind_of(options.size, options.around), chunk, "npz") for chunk in chunks(config)
+    ]
     data = [np.load(file) for file in files if file.exists()]
     n_train = sum(len(part["labels"]) for part in data) - options.test
     if n_train < options.test:
@@ -182,9 +201,8 @@ def train(images: torch.Tensor, labels: torch.Tensor, n_train: int, epochs: int,
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = resnet18(num_classes=len(VIEWS))
-    # Type is a few pixels tall here: the stem keeps one more octave of resolution than the usual one.
+    # Type is a few pixels tall here: a smaller stem than the usual one.
     network.conv1 = nn.Conv2d(1, 64, 5, stride=2, padding=2, bias=False)
-    network.maxpool = nn.Identity() if images.shape[1] < 112 else network.maxpool
     network = compute.place(network)
     optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=0.05)
     steps = epochs * (n_train // batch)
@@ -194,7 +212,8 @@ def train(images: torch.Tensor, labels: torch.Tensor, n_train: int, epochs: int,
         for index in torch.randperm(n_train, generator=generator).split(batch):
             if len(index) < batch:
                 continue
-            shift = [int(v) for v in torch.randint(-8, 9, (2,), generator=generator)]
+            reach = min(8, images.shape[1] // 10)
+            shift = [int(v) for v in torch.randint(-reach, reach + 1, (2,), generator=generator)]
             pixels = torch.roll(images[index], shift, (1, 2))
             with compute.autocast():
                 loss = nn.functional.cross_entropy(network(prepared(pixels, compute)), labels[index].to(compute.device))
