@@ -13,7 +13,8 @@ SUBJECTS := 48
 
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,dicom,ocr-offline,ui]'
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e '.[dev,dicom,ocr-offline,ui]'
 	touch $@
 
 demo: $(STAMP)
