@@ -11,9 +11,9 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.clustering import HISTORY, MODELS
+from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
-from fusc_pipeline.defs.models import clean_pngs
+from fusc_pipeline.defs.models import HISTORY, clean_pngs
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.tables import embedding_arrays
 from fusc_pipeline.resources.parquet_io import TableHandle

@@ -1,0 +1,66 @@
+"""One asset, several fits: every K with every seed, each kept once it is done. Which model it is, the caller says."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from fusc_pipeline.defs.models import HISTORY, ComputeConfig, save_weights
+from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.resources.store import Draft
+from fusc_pipeline.schemas import CLUSTERS
+
+
+class FitsConfig(ComputeConfig):
+    """Which fits are made."""
+
+    n_clusters: list[int] = Field(
+        default=[15], description="Numbers of clusters K, each 2 or more (the paper: 4, 15, 120)."
+    )
+    seeds: list[int] = Field(default=[0, 1, 2], description="Random seeds; figures are given as mean ± sd over them.")
+
+
+def fit_each(
+    draft: Draft,
+    config: Any,
+    fit: Callable[[int, int], tuple[pa.Table, dict[str, Any], list[dict[str, Any]]]],
+) -> list[dict[str, Any]]:
+    """Run `fit(K, seed)` → (rows, weights, history) for every K and seed, write table, weights and histories.
+
+    A finished fit is kept in the draft's work folder, so a killed run repeats only the one it was in.
+    """
+    if not config.n_clusters or not config.seeds:
+        raise BadSetting("n_clusters and seeds must each name at least one number, e.g. n_clusters: [15], seeds: [0]")
+    if wrong := [k for k in config.n_clusters if k < 2]:
+        raise BadSetting(f"n_clusters holds {wrong[0]}; every K must be 2 or more")
+    import pyarrow.parquet as pq
+
+    tables, histories = [], []
+    for n_clusters in config.n_clusters:
+        for seed in config.seeds:
+            name = fit_name(n_clusters, seed)
+            kept = draft.work / f"{name}.done"
+            if not (kept / HISTORY).exists():
+                rows, weights, history = fit(n_clusters, seed)
+                kept.mkdir(exist_ok=True)
+                pq.write_table(rows, kept / "rows.parquet")
+                save_weights(kept / f"{name}.safetensors", weights)
+                (kept / f".{HISTORY}").write_text(json.dumps(history))
+                (kept / f".{HISTORY}").rename(kept / HISTORY)  # last: marks the fit as whole
+            tables.append(pq.read_table(kept / "rows.parquet", schema=CLUSTERS))
+            histories.append(
+                {"n_clusters": n_clusters, "seed": seed, "history": json.loads((kept / HISTORY).read_text())}
+            )
+            if (kept / f"{name}.safetensors").exists():
+                (kept / f"{name}.safetensors").rename(draft.path(f"{name}.safetensors"))
+    count = draft.write_table(iter(tables))
+    draft.path(HISTORY).write_text(json.dumps(histories))
+    draft.metadata |= {"dagster/row_count": count, "fits": len(tables)}
+    return histories
+
+
+def fit_name(n_clusters: int, seed: int) -> str:
+    """Name of a fit's files."""
+    return f"k{n_clusters}-seed{seed}"

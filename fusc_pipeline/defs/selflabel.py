@@ -1,0 +1,141 @@
+"""Self-labelling (FUSC*): the asset that continues every fit of a FUSC asset, by `clustering.selflabel`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+from pydantic import Field
+
+from fusc_pipeline.clustering.configs import SelfLabelConfig
+from fusc_pipeline.defs.fits import fit_each, fit_name
+from fusc_pipeline.defs.gpu import GPU_OP
+from fusc_pipeline.defs.materialize import column_schema, materialize
+from fusc_pipeline.defs.models import (
+    ComputeConfig,
+    CorpusPixels,
+    curves_markdown,
+    load_backbone,
+    load_weights,
+    log_device,
+)
+from fusc_pipeline.defs.progress import Progress
+from fusc_pipeline.defs.settings import asset_config, settings_of
+from fusc_pipeline.defs.tables import cluster_rows
+from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
+
+SelfLabelAssetConfig = asset_config(
+    "SelfLabelAssetConfig", SelfLabelConfig, base=ComputeConfig, without=("seed",), epochs=5, batch_size=128
+)
+
+
+class SelfLabelHeadConfig(SelfLabelAssetConfig):
+    """Self-labelling (FUSC*). It continues every fit of the FUSC asset before it."""
+
+    rotation_degrees: float = Field(
+        default=90.0, ge=0.0, le=180.0, description="Strong views are turned by up to this; 0 as in the paper."
+    )
+
+
+def selflabel_asset(encoder: str) -> dg.AssetsDefinition:
+    """Self-labelling of one encoder's FUSC fits."""
+    before, name = f"fusc_{encoder}", f"fusc_{encoder}_selflabel"
+    upstream = ["corpus", f"{encoder}_encoder", before]
+
+    @dg.asset(
+        name=name,
+        deps=upstream,
+        group_name="clustering",
+        kinds={"pytorch", "parquet"},
+        code_version="1",
+        metadata=column_schema(name),
+        description=(
+            f"FUSC* on {encoder}: the network retrained on its own confident assignments. Stops before it loses "
+            "clusters or leaves the partition it started from; the last good state is kept."
+        ),
+        **GPU_OP,
+    )
+    def selflabel(
+        context: dg.AssetExecutionContext, config: SelfLabelHeadConfig, store: StoreResource
+    ) -> dg.MaterializeResult:
+        files = store.get()
+
+        def produce(draft):
+            compute = config.compute()
+            log_device(context, compute)
+            settings = files.require(f"{encoder}_encoder").config
+            corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
+            earlier = files.require(before).config
+
+            class Fits:
+                n_clusters, seeds = earlier["n_clusters"], earlier["seeds"]
+
+            histories = fit_each(
+                draft,
+                Fits,
+                lambda k, seed: _self_label_fit(context, files, encoder, config, compute, corpus, k, seed, draft.work),
+            )
+            stopped = [
+                {"n_clusters": f["n_clusters"], "seed": f["seed"], "stopped_because": f["history"][-1].get("stop")}
+                for f in histories
+            ]
+            draft.path("stopped.json").write_text(json.dumps(stopped))
+            lines = ["| K | seed | epochs | coverage | filled | stopped because |", "|--:|--:|--:|--:|--:|---|"]
+            for fit, stop in zip(histories, stopped, strict=True):
+                last = fit["history"][-1]
+                lines.append(
+                    f"| {fit['n_clusters']} | {fit['seed']} | {last['epoch']} | {last['coverage']:.2f} "
+                    f"| {last['filled']} | {stop['stopped_because'] or 'ran its epochs'} |"
+                )
+            last = histories[-1]["history"]
+            draft.metadata |= {
+                "runs": {"md": "\n".join(lines)},
+                "curves": curves_markdown(last, ("loss", "coverage", "agreement")),
+            }
+
+        return materialize(context, files, config, produce, upstream=upstream)
+
+    return selflabel
+
+
+def _self_label_fit(
+    context: dg.AssetExecutionContext,
+    files: Store,
+    encoder: str,
+    config: SelfLabelHeadConfig,
+    compute: Any,
+    corpus: CorpusPixels,
+    n_clusters: int,
+    seed: int,
+    work: Path,
+):
+    from fusc_pipeline.clustering.heads import ClusterModel
+    from fusc_pipeline.clustering.predictions import predict_probabilities
+    from fusc_pipeline.clustering.selflabel import self_label
+    from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
+
+    settings = settings_of(config, SelfLabelConfig, seed=seed)
+    before = f"fusc_{encoder}"
+    state = load_weights(files.folder(before) / f"{fit_name(n_clusters, seed)}.safetensors")
+    backbone = load_backbone(files, compute, f"{encoder}_encoder")
+    model = ClusterModel(backbone, backbone.out_dim, n_clusters, state["weight"].shape[0], seed)
+    # A head trained on cached embeddings has no backbone weights of its own: the encoder's stay in place.
+    model.load_state_dict(model.state_dict() | state)
+    train = np.asarray(corpus.pixels[corpus.rows("train")])
+    name = f"{context.asset_key.to_user_string()} K={n_clusters} seed={seed}"
+    result = self_label(
+        model,
+        plain_view(train, compute),
+        augmented_view(train, strong_augment(config.rotation_degrees), compute),
+        len(train),
+        settings,
+        compute,
+        on_epoch=Progress(context, name, settings.epochs),
+        checkpoint=work / f"{fit_name(n_clusters, seed)}.pt",
+        run_id=files.require(before).data_version,
+    )
+    probabilities = predict_probabilities(result.model, plain_view(corpus.pixels, compute), len(corpus.ids), compute)
+    splits = corpus.table.column("split").to_pylist()
+    return cluster_rows(corpus.ids, splits, probabilities, n_clusters, seed), result.model.state_dict(), result.history
