@@ -1,8 +1,10 @@
-"""Pictures inside asset metadata: Markdown with the picture as a data URI, small, because it lives in the event log."""
+"""Small Markdown inside asset metadata: tables of counts, and pictures as data URIs (they live in the event log)."""
 
 import base64
 import io
 from collections.abc import Sequence
+
+import pyarrow as pa
 
 MOST_BYTES = 100_000
 
@@ -47,3 +49,10 @@ def _shrunk(picture: bytes) -> bytes:
         if buffer.tell() <= MOST_BYTES:
             break
     return buffer.getvalue()
+
+
+def counts_table(table: pa.Table, column: str, title: str, none: str = "(none)") -> str:
+    """A small Markdown table of how often each value occurs."""
+    found = sorted(table.column(column).value_counts().to_pylist(), key=lambda r: -r["counts"])
+    lines = [f"| {title} | frames |", "|---|--:|"]
+    return "\n".join(lines + [f"| {r['values'] or none} | {r['counts']} |" for r in found])
