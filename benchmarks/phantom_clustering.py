@@ -31,7 +31,7 @@ from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig, SupervisedConfig
 from fusc_pipeline.representation.pixels import resized
 from fusc_pipeline.representation.simclr import train_simclr
-from fusc_pipeline.representation.supervised import predict, train_supervised
+from fusc_pipeline.representation.supervised import train_supervised
 from fusc_pipeline.splitting import split_by_subject
 from fusc_pipeline.views import VIEWS
 
@@ -158,7 +158,7 @@ def main() -> None:
         started = time.perf_counter()
         config = replace(SUPERVISED, **options.supervised)
         model = train_supervised(pixels[rows], views[rows], config, compute, n_classes=len(VIEWS)).model
-        found = predict(model, pixels, compute).argmax(1)
+        found = predict_probabilities(model, plain_view(pixels, compute), len(pixels), compute).argmax(1)
         accuracy = (found == views)[~train].mean()
         scores.add("supervised", found, time.perf_counter() - started, f"test accuracy {accuracy:.1%}")
     scores.summary()

@@ -65,6 +65,13 @@ class Compute:
         module = module.to(self.device)
         return module.to(memory_format=torch.channels_last) if self.channels_last else module
 
+    def formatted(self, inputs: Any) -> Any:
+        """A batch in the memory format of `place`: (B, C, H, W) tensors are channels_last when that is on."""
+        import torch
+
+        images = self.channels_last and inputs.ndim == 4
+        return inputs.contiguous(memory_format=torch.channels_last) if images else inputs
+
 
 def _cpu_multiplies_bf16() -> bool:
     """AMX-BF16 or AVX512-BF16: without either, bf16 on CPU is emulated and slower than fp32."""

@@ -86,9 +86,7 @@ def fit_fusc(
         picks = torch.rand(len(batch), k, generator=generator).argsort(1)[:, :drawn_neighbours]
         others = neighbours[batch].gather(1, picks).flatten()
         # One pass, so that anchors and neighbours are normalised by the same batch statistics.
-        inputs = torch.cat([view(batch, generator), view(others, generator)])
-        if compute.channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = compute.formatted(torch.cat([view(batch, generator), view(others, generator)]))
         with compute.autocast():
             logits = model(inputs)  # (B + B·n, H, K)
         anchors, near = logits[: len(batch)], logits[len(batch) :].unflatten(0, (len(batch), drawn_neighbours))

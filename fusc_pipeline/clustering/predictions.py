@@ -22,9 +22,7 @@ def predict_probabilities(
     model.eval()
     rows = []
     for start in range(0, n, batch):
-        samples = inputs(torch.arange(start, min(start + batch, n)))
-        if compute.channels_last and samples.ndim == 4:
-            samples = samples.contiguous(memory_format=torch.channels_last)
+        samples = compute.formatted(inputs(torch.arange(start, min(start + batch, n))))
         with compute.autocast():
             logits = model(samples)
         rows.append(logits.float().softmax(-1).cpu())

@@ -67,13 +67,13 @@ def self_label(
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         labeller.eval()
         with torch.no_grad(), compute.autocast():
-            weak_logits = labeller(_formatted(weak_view(batch), compute))
+            weak_logits = labeller(compute.formatted(weak_view(batch)))
         mask, targets = confident_targets(weak_logits, config.threshold)
         if not mask.any():
             return {"loss": 0.0, "skipped": 1.0, "trained_share": 0.0}
         model.train()
         with compute.autocast():
-            strong_logits = model(_formatted(strong_view(batch, generator), compute))
+            strong_logits = model(compute.formatted(strong_view(batch, generator)))
         loss = self_label_loss(strong_logits, mask, targets, config.balanced)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -124,8 +124,3 @@ def _average_into(average: nn.Module, model: nn.Module, decay: float) -> None:
         kept.lerp_(new, 1 - decay)
     for kept, new in zip(average.buffers(), model.buffers(), strict=True):
         kept.copy_(new)
-
-
-def _formatted(inputs: Tensor, compute: Compute) -> Tensor:
-    images = compute.channels_last and inputs.ndim == 4
-    return inputs.contiguous(memory_format=torch.channels_last) if images else inputs

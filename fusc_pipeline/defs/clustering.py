@@ -73,7 +73,7 @@ def kmeans_asset(encoder: str) -> dg.AssetsDefinition:
                 rows = cluster_rows(ids, splits, model.predict_proba(vectors), n_clusters, seed)
                 return rows, {"centroids": torch.from_numpy(model.centroids_)}, []
 
-            fit_each(draft, config, fit)
+            fit_each(draft, config.n_clusters, config.seeds, fit)
 
         return materialize(context, files, config, produce, upstream=[f"{encoder}_embeddings"])
 
@@ -132,7 +132,9 @@ def fusc_asset(encoder: str) -> dg.AssetsDefinition:
             compute = config.compute()
             log_device(context, compute)
             run = _FuscRun(files, encoder, config, compute)
-            histories = fit_each(draft, config, lambda k, seed: run.fit(k, seed, context, draft.work))
+            histories = fit_each(
+                draft, config.n_clusters, config.seeds, lambda k, seed: run.fit(k, seed, context, draft.work)
+            )
             last = histories[-1]["history"]
             draft.metadata |= {
                 "loss": last[-1]["loss"],
@@ -221,7 +223,9 @@ def supervised(
     files = store.get()
 
     def produce(draft):
-        from fusc_pipeline.representation.supervised import predict, train_supervised
+        from fusc_pipeline.clustering.predictions import predict_probabilities
+        from fusc_pipeline.representation.augment import plain_view
+        from fusc_pipeline.representation.supervised import train_supervised
 
         corpus = CorpusPixels(files, config.image_size, config.resize)
         train = corpus.rows("train")
@@ -242,7 +246,9 @@ def supervised(
             Progress(context, "supervised", config.epochs),
             n_classes=len(VIEWS),
         )
-        probabilities = predict(result.model, corpus.pixels, compute)
+        probabilities = predict_probabilities(
+            result.model, plain_view(corpus.pixels, compute), len(corpus.ids), compute
+        )
         splits = corpus.table.column("split").to_pylist()
         draft.write_table(cluster_rows(corpus.ids, splits, probabilities, len(VIEWS), config.seed))
         save_weights(draft.path("weights.safetensors"), result.model.state_dict())

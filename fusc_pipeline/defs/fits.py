@@ -1,7 +1,7 @@
 """One asset, several fits: every K with every seed, each kept once it is done. Which model it is, the caller says."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -24,35 +24,34 @@ class FitsConfig(ComputeConfig):
 
 def fit_each(
     draft: Draft,
-    config: Any,
+    n_clusters: Sequence[int],
+    seeds: Sequence[int],
     fit: Callable[[int, int], tuple[pa.Table, dict[str, Any], list[dict[str, Any]]]],
 ) -> list[dict[str, Any]]:
     """Run `fit(K, seed)` → (rows, weights, history) for every K and seed, write table, weights and histories.
 
     A finished fit is kept in the draft's work folder, so a killed run repeats only the one it was in.
     """
-    if not config.n_clusters or not config.seeds:
+    if not n_clusters or not seeds:
         raise BadSetting("n_clusters and seeds must each name at least one number, e.g. n_clusters: [15], seeds: [0]")
-    if wrong := [k for k in config.n_clusters if k < 2]:
+    if wrong := [k for k in n_clusters if k < 2]:
         raise BadSetting(f"n_clusters holds {wrong[0]}; every K must be 2 or more")
     import pyarrow.parquet as pq
 
     tables, histories = [], []
-    for n_clusters in config.n_clusters:
-        for seed in config.seeds:
-            name = fit_name(n_clusters, seed)
+    for k in n_clusters:
+        for seed in seeds:
+            name = fit_name(k, seed)
             kept = draft.work / f"{name}.done"
             if not (kept / HISTORY).exists():
-                rows, weights, history = fit(n_clusters, seed)
+                rows, weights, history = fit(k, seed)
                 kept.mkdir(exist_ok=True)
                 pq.write_table(rows, kept / "rows.parquet")
                 save_weights(kept / f"{name}.safetensors", weights)
                 (kept / f".{HISTORY}").write_text(json.dumps(history))
                 (kept / f".{HISTORY}").rename(kept / HISTORY)  # last: marks the fit as whole
             tables.append(pq.read_table(kept / "rows.parquet", schema=CLUSTERS))
-            histories.append(
-                {"n_clusters": n_clusters, "seed": seed, "history": json.loads((kept / HISTORY).read_text())}
-            )
+            histories.append({"n_clusters": k, "seed": seed, "history": json.loads((kept / HISTORY).read_text())})
             if (kept / f"{name}.safetensors").exists():
                 (kept / f"{name}.safetensors").rename(draft.path(f"{name}.safetensors"))
     count = draft.write_table(iter(tables))

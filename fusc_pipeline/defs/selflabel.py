@@ -68,13 +68,10 @@ def selflabel_asset(encoder: str) -> dg.AssetsDefinition:
             settings = files.require(f"{encoder}_encoder").config
             corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
             earlier = files.require(before).config
-
-            class Fits:
-                n_clusters, seeds = earlier["n_clusters"], earlier["seeds"]
-
             histories = fit_each(
                 draft,
-                Fits,
+                earlier["n_clusters"],
+                earlier["seeds"],
                 lambda k, seed: _self_label_fit(context, files, encoder, config, compute, corpus, k, seed, draft.work),
             )
             stopped = [

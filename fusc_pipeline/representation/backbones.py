@@ -48,10 +48,6 @@ def embed(backbone: nn.Module, pixels: np.ndarray, compute: Compute, batch: int 
     for start in range(0, len(pixels), batch):
         rows = torch.arange(start, min(start + batch, len(pixels)))
         with compute.autocast():
-            features = backbone(_formatted(view(rows), compute))
+            features = backbone(compute.formatted(view(rows)))
         out[start : start + len(rows)] = F.normalize(features.float(), dim=1).cpu().numpy()
     return out
-
-
-def _formatted(images: torch.Tensor, compute: Compute) -> torch.Tensor:
-    return images.contiguous(memory_format=torch.channels_last) if compute.channels_last else images

@@ -60,9 +60,7 @@ def train_simclr(
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         # Both views in one pass: batch norm sees 2B images, and the device is fuller.
-        images = torch.cat([view(batch, generator), view(batch, generator)])
-        if compute.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = compute.formatted(torch.cat([view(batch, generator), view(batch, generator)]))
         with compute.autocast():
             features = backbone(images)
             projected = projection(features)

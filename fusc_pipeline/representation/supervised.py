@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.representation.augment import augmented_view, plain_view, supervised_augment
+from fusc_pipeline.representation.augment import augmented_view, supervised_augment
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.representation.simclr import run_digest
@@ -63,9 +63,7 @@ def train_supervised(
     model.train()
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        images = view(at[batch], generator)
-        if compute.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
+        images = compute.formatted(view(at[batch], generator))
         with compute.autocast():
             logits = model(images)
         target = targets[batch.to(targets.device)]
@@ -82,28 +80,12 @@ def train_supervised(
 
 
 def build_classifier(config: SupervisedConfig, n_classes: int, compute: Compute) -> nn.Module:
-    """Backbone + linear layer on the device; load a saved state into this before `predict`."""
+    """Backbone + linear layer on the device; a saved state is loaded into this."""
     backbone = build_backbone(config.backbone, seed=config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
         head = nn.Linear(backbone.out_dim, n_classes)
     return compute.place(nn.Sequential(backbone, head))
-
-
-@torch.inference_mode()
-def predict(model: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> np.ndarray:
-    """(N, S, S) uint8 → class probabilities (N, C) float32; the model in eval mode (and left so)."""
-    model.eval()
-    view = plain_view(pixels, compute)
-    rows = []
-    for start in range(0, len(pixels), batch):
-        images = view(torch.arange(start, min(start + batch, len(pixels))))
-        if compute.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with compute.autocast():
-            logits = model(images)
-        rows.append(logits.float().softmax(1).cpu())
-    return torch.cat(rows).numpy()
 
 
 def _class_weights(targets: Tensor, classes: int) -> Tensor:

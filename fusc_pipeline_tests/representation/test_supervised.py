@@ -5,15 +5,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.representation.augment import plain_view
 from fusc_pipeline.representation.supervised import (
     SupervisedConfig,
     _class_weights,
     build_classifier,
-    predict,
     train_supervised,
 )
+
+
+def predict(model, pixels):
+    return predict_probabilities(model, plain_view(pixels, Compute()), len(pixels), Compute(), batch=7)
 
 
 def stripes(n=48, side=32):
@@ -32,16 +37,16 @@ def test_it_learns_two_kinds_of_stripes_and_ignores_unlabelled_images(tmp_path):
     pixels[:4] = 255
     config = SupervisedConfig(epochs=20, batch_size=8, lr=1e-2, warmup_epochs=1, balanced=True, backbone="tiny")
     result = train_supervised(pixels, partly, config, Compute(), tmp_path / "run.pt")
-    probabilities = predict(result.model, pixels[4:], Compute(), batch=7)
+    probabilities = predict(result.model, pixels[4:])
     assert (probabilities.argmax(1) == labels[4:]).mean() > 0.9
     assert probabilities.dtype == np.float32 and np.allclose(probabilities.sum(1), 1, atol=1e-5)
     assert result.history[-1]["loss"] < result.history[0]["loss"] and "train_accuracy" in result.history[0]
 
     loaded = build_classifier(config, 2, Compute())
     loaded.load_state_dict(result.model.state_dict())
-    assert np.array_equal(predict(loaded, pixels[4:], Compute(), batch=7), probabilities)
+    assert np.array_equal(predict(loaded, pixels[4:]), probabilities)
     again = train_supervised(pixels, partly, config, Compute(), tmp_path / "run.pt")  # finished: nothing is trained
-    assert np.array_equal(predict(again.model, pixels[4:], Compute(), batch=7), probabilities)
+    assert np.array_equal(predict(again.model, pixels[4:]), probabilities)
 
 
 def test_classes_may_be_announced():
