@@ -161,6 +161,16 @@ def cosine_with_warmup(peak: float, steps: int, warmup_steps: int = 0, floor: fl
     return rate
 
 
+def cosine_between(start: float, end: float, steps: int) -> Callable[[int], float]:
+    """Half a cosine from `start` at step 0 to `end` at step `steps` − 1 and after."""
+
+    def value(step: int) -> float:
+        progress = min(step / max(steps - 1, 1), 1.0)
+        return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+    return value
+
+
 def trainable(module: Any) -> "list[torch.nn.Parameter]":
     """The parameters that take a gradient."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]

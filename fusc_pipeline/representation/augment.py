@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fusc_pipeline.compute import Compute
+from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.pixels import PixelBatches
 from fusc_pipeline.settings import check_settings, setting
 
@@ -29,6 +30,7 @@ class Augmentation:
     """What a random view may differ in. Probabilities are per image."""
 
     min_crop_scale: float = setting(0.2, "smallest crop, as a share of the image's area", 0.01, 1.0)
+    max_crop_scale: float = setting(1.0, "largest crop, as a share of the image's area", 0.01, 1.0)
     max_aspect: float = setting(4 / 3, "crops are between 1:this and this:1", 1.0, 4.0)
     mirror_p: float = setting(0.5, "probability of a left-right mirror (LVOT and RVOT are chiral)", 0.0, 1.0)
     rotation_degrees: float = setting(0.0, "rotation is uniform between minus this and this", 0.0, 180.0)
@@ -39,6 +41,7 @@ class Augmentation:
     gamma: float = setting(0.0, "grey levels are raised to exp(± this)", 0.0, 1.0)
     blur_p: float = setting(0.0, "probability of a Gaussian blur", 0.0, 1.0)
     max_blur_sigma: float = setting(1.5, "the blur's standard deviation is 0.1 to this, in pixels", 0.1, 3.0)
+    solarise_p: float = setting(0.0, "probability that levels above one half are inverted", 0.0, 1.0)
     cutout_p: float = setting(0.0, "probability of one square set to black", 0.0, 1.0)
     cutout_size: float = setting(0.33, "largest side of that square, as a share of the image's side", 0.0, 0.9)
 
@@ -72,16 +75,22 @@ def supervised_augment(min_crop_scale: float = 0.5, rotation_degrees: float = 0.
     return Augmentation(min_crop_scale, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2)
 
 
-def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator) -> Tensor:
-    """(B, S, S) uint8 → (B, 1, S, S) float32 standardised random views; `generator` is a CPU generator."""
+def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator, size: int | None = None) -> Tensor:
+    """(B, S, S) uint8 → (B, 1, size, size) float32 standardised random views; `generator` is a CPU generator.
+
+    size: side of the views, None for S. Views much smaller than their crops alias: nothing is smoothed before.
+    """
     draws = _Draws(len(pixels), generator, pixels.device)
     images = eval_view(pixels, standardise=False)
-    grid = F.affine_grid(_affine(config, draws), list(images.shape), align_corners=False)
+    side = size or images.shape[-1]
+    grid = F.affine_grid(_affine(config, draws), [len(images), 1, side, side], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if config.jitter_p > 0:
         images = _jitter(images, config, draws)
     if config.blur_p > 0:
         images = _blur(images, config, draws)
+    if config.solarise_p > 0:
+        images = torch.where(draws.chosen(config.solarise_p).view(-1, 1, 1, 1) & (images >= 0.5), 1 - images, images)
     if config.cutout_p > 0:
         images = _cutout(images, config, draws)
     return (images - MEAN) / STD
@@ -93,10 +102,12 @@ def eval_view(pixels: Tensor, standardise: bool = True) -> Tensor:
     return (images - MEAN) / STD if standardise else images
 
 
-def augmented_view(pixels: np.ndarray, config: Augmentation, compute: Compute) -> View:
-    """(indices, generator) → random views of those rows of `pixels` (N, S, S), on the device."""
+def augmented_view(pixels: np.ndarray, config: Augmentation, compute: Compute, size: int | None = None) -> View:
+    """(indices, generator) → random views (of side `size`) of those rows of `pixels` (N, S, S), on the device."""
+    if config.min_crop_scale > config.max_crop_scale:
+        raise BadSetting(f"min_crop_scale {config.min_crop_scale} is above max_crop_scale {config.max_crop_scale}")
     batches = PixelBatches(pixels, compute)
-    return lambda indices, generator: augment(batches(indices), config, generator)
+    return lambda indices, generator: augment(batches(indices), config, generator, size)
 
 
 def plain_view(pixels: np.ndarray, compute: Compute) -> Callable[[Tensor], Tensor]:
@@ -124,7 +135,7 @@ def _affine(config: Augmentation, draws: _Draws) -> Tensor:
     A box of the drawn area and aspect lies wholly inside the image, and is turned about its own centre; what the turn
     takes from outside the image is black, as everything outside the fan is.
     """
-    area = draws.uniform(config.min_crop_scale, 1.0)
+    area = draws.uniform(config.min_crop_scale, config.max_crop_scale)
     aspect = torch.exp(draws.uniform(-math.log(config.max_aspect), math.log(config.max_aspect)))
     width, height = (area * aspect).sqrt().clamp(max=1.0), (area / aspect).sqrt().clamp(max=1.0)
     centre_x = draws.uniform(-1, 1) * (1 - width)

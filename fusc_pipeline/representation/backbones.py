@@ -1,6 +1,6 @@
 """Networks that turn an image into a vector, by name, and the embedding of a whole pixel array. No training here.
 
-Adding an encoder is one entry of BACKBONES.
+Any of timm's networks goes by its timm name; another one is one entry of BACKBONES.
 """
 
 from collections.abc import Callable
@@ -30,13 +30,31 @@ def _resnet18(in_channels: int) -> nn.Module:
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {"resnet18": _resnet18}
 
 
-def build_backbone(name: str = "resnet18", in_channels: int = 1, seed: int = 0) -> nn.Module:
-    """A randomly initialised network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim). Grey is one channel."""
-    if name not in BACKBONES:
-        raise BadSetting(f"backbone {name!r} is not known; choose one of {', '.join(BACKBONES)}")
+def _from_timm(name: str, in_channels: int, drop_path: float) -> nn.Module:
+    """A network of timm's without its classifier; a vision transformer takes images of any side (a multiple of its
+    patches) and gives its class token after the final norm."""
+    import timm
+
+    if not timm.is_model(name):
+        raise BadSetting(
+            f"backbone {name!r} is not known; choose {', '.join(BACKBONES)} or one of timm's (timm.list_models())"
+        )
+    options = {"drop_path_rate": drop_path} if drop_path else {}
+    if name.startswith("vit_"):
+        options |= {"dynamic_img_size": True}
+    network = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **options)
+    network.out_dim = network.num_features
+    return network
+
+
+def build_backbone(name: str = "resnet18", in_channels: int = 1, seed: int = 0, drop_path: float = 0.0) -> nn.Module:
+    """A randomly initialised network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim). Grey is one channel.
+
+    drop_path: stochastic depth while training, for timm's networks that have it. Raises BadSetting on unknown names.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return BACKBONES[name](in_channels)
+        return BACKBONES[name](in_channels) if name in BACKBONES else _from_timm(name, in_channels, drop_path)
 
 
 @torch.inference_mode()
