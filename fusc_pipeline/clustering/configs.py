@@ -51,3 +51,21 @@ class SelfLabelConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True)
+class DeepClusterConfig:
+    """Every choice of a DeepCluster fit (DeepMCAT's row); defaults are DeepCluster's code (METHODS §1.6)."""
+
+    n_clusters: int = setting(120, "K; DeepMCAT takes 8 times the number of views", 2, 10_000)
+    epochs: int = setting(200, "passes over the training samples, each with a new assignment", 1, 5000)
+    batch_size: int = setting(256, "images a step", 2, 8192)
+    lr: float = setting(0.05, "learning rate of SGD, network and top layer", 1e-6, 10.0)
+    momentum: float = setting(0.9, "of the network's SGD; the top layer has none", 0.0, 0.999)
+    weight_decay: float = setting(1e-5, "on all weights", 0.0, 1.0)
+    pca_dim: int = setting(256, "dimensions kept after whitening", 1, 4096)
+    restarts: int = setting(1, "of k-means; the tightest is kept", 1, 100)
+    seed: int = setting(0, "of order, views, k-means and sampling", 0, 2**31 - 1)
+
+    def __post_init__(self) -> None:
+        check_settings(self)

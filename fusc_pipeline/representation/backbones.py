@@ -27,7 +27,31 @@ def _resnet18(in_channels: int) -> nn.Module:
     return network
 
 
-BACKBONES: dict[str, Callable[[int], nn.Module]] = {"resnet18": _resnet18}
+def _vgg16(in_channels: int, pool: int = 7, width: int = 4096) -> nn.Module:
+    """VGG16 with batch norm and two fully connected layers, without the last ReLU (DeepCluster's features)."""
+    from torchvision.models import vgg16_bn
+
+    trunk = vgg16_bn(weights=None).features
+    trunk[0] = nn.Conv2d(in_channels, 64, kernel_size=3, padding=1)
+    nn.init.kaiming_normal_(trunk[0].weight, mode="fan_out", nonlinearity="relu")
+    network = nn.Sequential(
+        trunk, nn.AdaptiveAvgPool2d(pool), nn.Flatten(), nn.Linear(512 * pool * pool, width), nn.ReLU(inplace=True),
+        nn.Dropout(0.5), nn.Linear(width, width),
+    )  # fmt: skip
+    for layer in network:
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0, 0.01)
+            nn.init.zeros_(layer.bias)
+    network.out_dim = width
+    return network
+
+
+BACKBONES: dict[str, Callable[[int], nn.Module]] = {
+    "resnet18": _resnet18,
+    "vgg16_bn": _vgg16,
+    # For images of 64 to 96 pixels, whose feature maps are 2 or 3 pixels wide.
+    "vgg16_bn_small": lambda in_channels: _vgg16(in_channels, pool=2, width=1024),
+}
 
 
 def _from_timm(name: str, in_channels: int, drop_path: float) -> nn.Module:
