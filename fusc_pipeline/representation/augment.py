@@ -1,4 +1,4 @@
-"""Random views of grey images, drawn per sample and computed per batch on the device. Decoding is `pixels`' part.
+"""Random views of images, drawn per sample and computed per batch on the device. Decoding is `pixels`' part.
 
 torchvision's transforms draw once for a whole batch, so a batch of B images would need B calls; here one
 `affine_grid` + `grid_sample` does crop, mirror and rotation of all of them, and the rest is elementwise.
@@ -38,6 +38,9 @@ class Augmentation:
     jitter_p: float = setting(0.8, "probability of a change of brightness, contrast and gamma", 0.0, 1.0)
     brightness: float = setting(0.4, "grey levels are multiplied by 1 ± this", 0.0, 0.9)
     contrast: float = setting(0.4, "distances from the image's mean are multiplied by 1 ± this", 0.0, 0.9)
+    saturation: float = setting(0.4, "colour images: distances from grey are multiplied by 1 ± this", 0.0, 0.9)
+    hue: float = setting(0.1, "colour images: colours turn by ± this share of a full turn", 0.0, 0.5)
+    greyscale_p: float = setting(0.2, "colour images: probability of losing all colour", 0.0, 1.0)
     gamma: float = setting(0.0, "grey levels are raised to exp(± this)", 0.0, 1.0)
     blur_p: float = setting(0.0, "probability of a Gaussian blur", 0.0, 1.0)
     max_blur_sigma: float = setting(1.5, "the blur's standard deviation is 0.1 to this, in pixels", 0.1, 3.0)
@@ -78,15 +81,18 @@ def supervised_augment(min_crop_scale: float = 0.5, rotation_degrees: float = 0.
 def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator, size: int | None = None) -> Tensor:
     """(B, S, S) uint8 → (B, 1, size, size) float32 standardised random views; `generator` is a CPU generator.
 
-    size: side of the views, None for S. Views much smaller than their crops alias: nothing is smoothed before.
+    Colour images, (B, S, S, 3), give three channels. size: side of the views, None for S. Views much smaller than their
+    crops alias: nothing is smoothed before.
     """
     draws = _Draws(len(pixels), generator, pixels.device)
     images = eval_view(pixels, standardise=False)
     side = size or images.shape[-1]
-    grid = F.affine_grid(_affine(config, draws), [len(images), 1, side, side], align_corners=False)
+    grid = F.affine_grid(_affine(config, draws), [*images.shape[:2], side, side], align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     if config.jitter_p > 0:
         images = _jitter(images, config, draws)
+        if images.shape[1] == 3:
+            images = _recolour(images, config, draws)
     if config.blur_p > 0:
         images = _blur(images, config, draws)
     if config.solarise_p > 0:
@@ -97,8 +103,8 @@ def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator, si
 
 
 def eval_view(pixels: Tensor, standardise: bool = True) -> Tensor:
-    """(B, S, S) uint8 → (B, 1, S, S) float32 without any change, in [0, 1] or standardised."""
-    images = pixels.unsqueeze(1).to(torch.float32) / 255
+    """(B, S, S) uint8 → (B, 1, S, S), or (B, S, S, 3) → (B, 3, S, S): float32, unchanged, in [0, 1] or standardised."""
+    images = (pixels.unsqueeze(1) if pixels.ndim == 3 else pixels.permute(0, 3, 1, 2)).to(torch.float32) / 255
     return (images - MEAN) / STD if standardise else images
 
 
@@ -161,6 +167,22 @@ def _jitter(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
     mean = images.mean(dim=(2, 3), keepdim=True)
     images = (mean + (images - mean) * contrast).mul(brightness).clamp(0, 1)
     return images.pow(gamma.exp()) if config.gamma > 0 else images
+
+
+def _recolour(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
+    """Saturation and hue of (B, 3, S, S), and some images without colour; one 3 x 3 matrix an image."""
+    changed = draws.chosen(config.jitter_p)
+    saturation = torch.where(changed, 1 + draws.uniform(-config.saturation, config.saturation), 1.0)
+    saturation = torch.where(draws.chosen(config.greyscale_p), 0.0, saturation)
+    angle = torch.where(changed, draws.uniform(-config.hue, config.hue), 0.0) * 2 * math.pi
+    # A turn about the grey axis (Rodrigues), after pulling towards the luma (ITU-R BT.601) along it.
+    luma = torch.tensor([0.299, 0.587, 0.114], device=images.device).expand(3, 3)
+    eye, third = torch.eye(3, device=images.device), torch.full((3, 3), 1 / 3, device=images.device)
+    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=images.device) / math.sqrt(3)
+    cos, sin, keep = (value.view(-1, 1, 1) for value in (angle.cos(), angle.sin(), saturation))
+    turn = cos * eye + sin * cross + (1 - cos) * third
+    matrix = turn @ (keep * eye + (1 - keep) * luma)
+    return torch.einsum("bij,bjhw->bihw", matrix, images).clamp(0, 1)
 
 
 def _blur(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:

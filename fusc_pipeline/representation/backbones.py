@@ -15,12 +15,16 @@ from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.augment import plain_view
 
 
-def _resnet18(in_channels: int) -> nn.Module:
-    """ResNet18 (He et al. 2016) from scratch, pooled 512-d features."""
+def _resnet18(in_channels: int, small: bool = False) -> nn.Module:
+    """ResNet18 (He et al. 2016) from scratch, pooled 512-d features. small: the usual first layers for 32-pixel images
+    (3 x 3, no stride, no pooling)."""
     from torchvision.models import resnet18
 
     network = resnet18(weights=None)
-    network.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    stem = {"kernel_size": 3, "padding": 1} if small else {"kernel_size": 7, "stride": 2, "padding": 3}
+    network.conv1 = nn.Conv2d(in_channels, 64, bias=False, **stem)
+    if small:
+        network.maxpool = nn.Identity()
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     network.fc = nn.Identity()
     network.out_dim = 512
@@ -48,6 +52,7 @@ def _vgg16(in_channels: int, pool: int = 7, width: int = 4096) -> nn.Module:
 
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": _resnet18,
+    "resnet18_small": lambda in_channels: _resnet18(in_channels, small=True),
     "vgg16_bn": _vgg16,
     # For images of 64 to 96 pixels, whose feature maps are 2 or 3 pixels wide.
     "vgg16_bn_small": lambda in_channels: _vgg16(in_channels, pool=2, width=1024),

@@ -21,6 +21,7 @@ from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.augment import Augmentation, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import DinoConfig
+from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu, run_digest
 from fusc_pipeline.training import Plan, cosine_between, cosine_with_warmup, decay_groups, train, trainable
 
@@ -52,8 +53,8 @@ def train_dino(
     if len(pixels) < 2:
         raise BadSetting(f"DINO needs at least 2 images, there are {len(pixels)}; add frames")
     out_dim = config.out_dim or head_size(len(pixels))
-    student = _Network(config, out_dim, config.drop_path)
-    teacher = _Network(config, out_dim, drop_path=0.0)
+    student = _Network(config, channels_of(pixels), out_dim, config.drop_path)
+    teacher = _Network(config, channels_of(pixels), out_dim, drop_path=0.0)
     teacher.load_state_dict(student.state_dict())
     student, teacher = compute.place(student).train(), compute.place(teacher).train().requires_grad_(False)
     plan = _plan(len(pixels), config)
@@ -164,9 +165,9 @@ class DinoHead(nn.Module):
 class _Network(nn.Module):
     """Backbone and head. Views of two sizes take two passes through the backbone and one through the head."""
 
-    def __init__(self, config: DinoConfig, out_dim: int, drop_path: float):
+    def __init__(self, config: DinoConfig, channels: int, out_dim: int, drop_path: float):
         super().__init__()
-        self.backbone = build_backbone(config.backbone, seed=config.seed, drop_path=drop_path)
+        self.backbone = build_backbone(config.backbone, channels, config.seed, drop_path)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.head = DinoHead(self.backbone.out_dim, out_dim, config)

@@ -110,6 +110,11 @@ def resized(grey: np.ndarray, size: int, resize: Resize = "letterbox") -> np.nda
     return canvas
 
 
+def channels_of(pixels: np.ndarray) -> int:
+    """1 for a grey pixel array (N, S, S), 3 for one in colour (N, S, S, 3)."""
+    return 1 if pixels.ndim == 3 else pixels.shape[3]
+
+
 class PixelBatches:
     """Rows of a pixel array as uint8 tensors (B, S, S) on the device; a GPU with ample room keeps them all."""
 

@@ -22,6 +22,7 @@ from fusc_pipeline.hashing import digest
 from fusc_pipeline.representation.augment import augmented_view
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import SimclrConfig
+from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
 
 
@@ -41,14 +42,15 @@ def train_simclr(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> SimclrResult:
-    """Train a backbone on (N, S, S) uint8 images; with `checkpoint` (a file) a killed run continues where it was.
+    """Train a backbone on (N, S, S) or (N, S, S, 3) uint8 images.
 
-    History entries add `embedding_std` (1/√d = 0.044 for spread 512-d unit vectors, 0: collapsed) and
-    `effective_rank` (Roy & Vetterli 2007, 1 to min(batch, d)) of the last batch's features.
+    With `checkpoint` (a file) a killed run continues where it was. History entries add `embedding_std` (1/√d = 0.044
+    for spread 512-d unit vectors, 0: collapsed) and `effective_rank` (Roy & Vetterli 2007, 1 to min(batch, d)) of the
+    last batch's features.
     """
     if len(pixels) < 4:
         raise BadSetting(f"SimCLR needs at least 4 images to contrast, there are {len(pixels)}; add frames")
-    backbone = compute.place(build_backbone(config.backbone, seed=config.seed))
+    backbone = compute.place(build_backbone(config.backbone, channels_of(pixels), config.seed))
     projection = compute.place(build_projection(backbone.out_dim, config))
     view = augmented_view(pixels, config.augmentation(), compute)
     optimizer = _optimizer(config, decay_groups([backbone, projection], config.weight_decay))

@@ -137,3 +137,25 @@ def test_settings_outside_their_range_are_refused():
         Augmentation(min_crop_scale=0.0)
     with pytest.raises(BadSetting, match=r"mirror_p is nan"):
         Augmentation(mirror_p=float("nan"))
+
+
+def test_colour_images_change_their_colours_and_grey_ones_do_not():
+    rng = np.random.default_rng(3)
+    colour = torch.from_numpy(rng.integers(0, 256, (6, 24, 24, 3), dtype=np.uint8))
+    still = Augmentation(min_crop_scale=1.0, mirror_p=0, max_aspect=1.0, jitter_p=1.0, brightness=0, contrast=0)
+    views = augment(colour, still, torch.Generator().manual_seed(1)) * STD + MEAN
+    assert views.shape == (6, 3, 24, 24) and views.min() >= 0 and views.max() <= 1
+    grey_input = colour[..., :1].expand(-1, -1, -1, 3)
+    unchanged = augment(grey_input, still, torch.Generator().manual_seed(1)) * STD + MEAN
+    # A turn about the grey axis and a pull towards the luma leave grey where it is.
+    assert torch.allclose(unchanged, eval_view(grey_input, standardise=False), atol=1e-4)
+
+
+def test_without_saturation_only_the_luma_is_left():
+    colour = torch.from_numpy(np.random.default_rng(4).integers(0, 256, (4, 8, 8, 3), dtype=np.uint8))
+    config = Augmentation(
+        min_crop_scale=1.0, mirror_p=0, max_aspect=1.0, jitter_p=1.0, brightness=0, contrast=0, hue=0, greyscale_p=1.0
+    )
+    views = augment(colour, config, torch.Generator().manual_seed(0)) * STD + MEAN
+    luma = (colour.float() / 255) @ torch.tensor([0.299, 0.587, 0.114])
+    assert torch.allclose(views, luma[:, None].expand(-1, 3, -1, -1), atol=1e-4)
