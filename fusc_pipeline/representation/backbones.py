@@ -15,14 +15,15 @@ from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.augment import plain_view
 
 
-def _resnet18(in_channels: int, small: bool = False) -> nn.Module:
-    """ResNet18 (He et al. 2016) from scratch, pooled 512-d features. small: the usual first layers for 32-pixel images
-    (3 x 3, no stride, no pooling)."""
+def _resnet18(in_channels: int, first_stride: int | None = None) -> nn.Module:
+    """ResNet18 (He et al. 2016) from scratch, pooled 512-d features. first_stride: small first layers (3 x 3, this
+    stride, no pooling) for images of about 32 pixels, where the usual ones (None) leave nothing to pool."""
     from torchvision.models import resnet18
 
     network = resnet18(weights=None)
-    stem = {"kernel_size": 3, "padding": 1} if small else {"kernel_size": 7, "stride": 2, "padding": 3}
-    network.conv1 = nn.Conv2d(in_channels, 64, bias=False, **stem)
+    small = first_stride is not None
+    stem = {"kernel_size": 3, "stride": first_stride} if small else {"kernel_size": 7, "stride": 2}
+    network.conv1 = nn.Conv2d(in_channels, 64, padding=stem["kernel_size"] // 2, bias=False, **stem)
     if small:
         network.maxpool = nn.Identity()
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -52,7 +53,8 @@ def _vgg16(in_channels: int, pool: int = 7, width: int = 4096) -> nn.Module:
 
 BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": _resnet18,
-    "resnet18_small": lambda in_channels: _resnet18(in_channels, small=True),
+    "resnet18_small": lambda in_channels: _resnet18(in_channels, first_stride=1),  # the usual one for CIFAR
+    "resnet18_medium": lambda in_channels: _resnet18(in_channels, first_stride=2),  # four times as fast
     "vgg16_bn": _vgg16,
     # For images of 64 to 96 pixels, whose feature maps are 2 or 3 pixels wide.
     "vgg16_bn_small": lambda in_channels: _vgg16(in_channels, pool=2, width=1024),
