@@ -14,7 +14,7 @@ SUBJECTS := 48
 $(STAMP): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[dev,dicom,ocr-offline,ui]'
+	$(BIN)/pip install --quiet -e '.[dev,ocr-offline,ui]'
 	touch $@
 
 demo: $(STAMP)

@@ -7,6 +7,7 @@ from pydantic import Field
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CORPUS
 
 
@@ -20,17 +21,18 @@ class CorpusConfig(AssetConfig):
 
 
 @dg.asset(
-    deps=["pseudo_labels", "clean_images"],
+    deps=["scans", "pseudo_labels", "clean_images"],
     group_name="dataset",
     kinds={"parquet"},
-    code_version="1",
+    code_version="2",
     metadata=column_schema("corpus"),
 )
 def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: StoreResource) -> dg.MaterializeResult:
     """Manifest of the clean images of all batches, divided 80/20 by subject and stratified by view.
 
     A batch counts once both its clean images and its pseudo-labels stand. An image delivered in two batches is listed
-    once. Everything after this asset depends on it alone, however many batches there are.
+    once. What a public data set says of an image is carried along and decides nothing.
+    Everything after this asset depends on it alone, however many batches there are.
     """
     files = store.get()
     batches = sorted(set(files.partitions("clean_images")) & set(files.partitions("pseudo_labels")))
@@ -39,6 +41,8 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for batch in batches
         for asset in ("clean_images", "pseudo_labels")
     }
+    # The scans may have been deleted to save space; nothing but what a public data set said of them is missing then.
+    inputs |= {f"scans/{batch}": record.data_version for batch in batches if (record := files.record("scans", batch))}
 
     def produce(draft):
         from fusc_pipeline.splitting import split_by_subject
@@ -48,6 +52,7 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for batch in batches:
             labels = files.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
             views = {row["image_id"]: row["view"] for row in labels}
+            own = _own_facts(files, batch)
             columns = ["image_id", "subject_key", "machine", "quarantined"]
             for row in files.table("clean_images", batch, columns).to_pylist():
                 if row["quarantined"] is not None:
@@ -61,6 +66,7 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
                         "subject_key": row["subject_key"],
                         "machine": row["machine"],
                         "view": views.get(row["image_id"]),
+                        **own.get(row["image_id"], {"own_label": None, "own_split": None}),
                     },
                 )
         if not rows:
@@ -80,6 +86,14 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
     return materialize(context, files, config, produce, inputs=inputs)
 
 
+def _own_facts(files: Store, batch: str) -> dict[str, dict]:
+    """image_id -> own_label and own_split, for the images of which the batch's data set says something."""
+    if files.record("scans", batch) is None or not (files.folder("scans", batch) / "table.parquet").exists():
+        return {}
+    rows = files.table("scans", batch, ["image_id", "own_label", "own_split"]).to_pylist()
+    return {row.pop("image_id"): row for row in rows if row["own_label"] or row["own_split"]}
+
+
 def _describe(rows: list[dict], batches: int, again: int) -> dict:
     train = [r for r in rows if r["split"] == "train"]
     counts: dict[str, list[int]] = {}
@@ -95,6 +109,7 @@ def _describe(rows: list[dict], batches: int, again: int) -> dict:
         "train": len(train),
         "test": len(rows) - len(train),
         "labelled": sum(r["view"] is not None for r in rows),
+        "with_own_label": sum(r["own_label"] is not None for r in rows),
         "delivered_twice": again,
         "views": {"md": "\n".join(lines)},
     }

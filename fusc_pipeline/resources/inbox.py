@@ -3,10 +3,12 @@
 The registry holds local paths, so it stays in the private folder of the data root (mode 0700) and goes nowhere else.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusc_pipeline.errors import BadInput
@@ -20,38 +22,72 @@ class Inbox:
         self.root = Path(root).absolute()
         self.private = self.root / "private"
 
-    def register(self, batch: str, folder: Path) -> None:
-        """Remember that `batch` was delivered in `folder`; registering the same folder again changes nothing.
+    def register(self, batch: str, folder: Path, layout: str | None = None, views: Sequence[str] = ()) -> None:
+        """Remember that `batch` was delivered in `folder`; registering the same folder again changes nothing else.
 
-        Raises BadInput when the folder is missing or empty, or when the key already names another folder.
+        layout: how the folder is laid out, one of `scans.datasets.LAYOUTS`; None: as before, `auto` at first. views:
+        the folder names that are labels, for `folder_per_view`. Raises BadInput as `check` does.
         """
+        self.check(batch, folder)
+        laid_out = {} if layout is None else {"layout": layout, "views": list(views)}
+        self._write(self._entry(batch), self._read(batch) | {"folder": str(Path(folder).resolve())} | laid_out)
+
+    def check(self, batch: str, folder: Path) -> None:
+        """Raise BadInput when the folder is missing or empty, or when the key already names another folder."""
         folder = Path(folder).resolve()
         if not folder.is_dir():
             raise BadInput(f"{folder} is not a folder; give the folder that holds the delivered scans")
         if not any(folder.iterdir()):
             raise BadInput(f"{folder} is empty; copy the delivered scans into it, then add the batch again")
-        known = self._read(batch)
-        if known is not None and known != folder:
+        known = self._read(batch).get("folder")
+        if known is not None and known != str(folder):
             raise BadInput(
                 f"batch {batch!r} already stands for {known}; choose another --key, or add files to that folder"
             )
-        self._write(self._entry(batch), {"folder": str(folder)})
+
+    def default_key(self, folder: Path) -> str:
+        """The key of a folder that is added without one: its own name where it lies in the inbox, else a number.
+
+        A key stands in tables, in the run history and on the page. Who makes a folder in the inbox names it for that;
+        any other folder's name may be a patient's. A folder that was added before keeps its key.
+        """
+        folder = Path(folder).resolve()
+        if folder.parent == (self.root / "inbox").resolve():
+            return folder.name
+        known = {path.stem: self._read(path.stem).get("folder") for path in (self.private / "batches").glob("*.json")}
+        for batch, place in sorted(known.items()):
+            if place == str(folder):
+                return batch
+        return next(key for key in (f"batch-{number:04d}" for number in itertools.count(1)) if key not in known)
 
     def folder(self, batch: str) -> Path:
         """The batch's folder: the registered one, else `<root>/inbox/<batch>`; raises BadInput when neither exists."""
-        folder = self._read(batch) or self.root / "inbox" / batch
+        known = self._read(batch)
+        folder = Path(known["folder"]) if known else self.root / "inbox" / batch
         if not folder.is_dir():
             raise BadInput(f"the folder of batch {batch!r} is gone or was never added; run: fusc add-batch <folder>")
         return folder
 
+    def layout(self, batch: str) -> tuple[str, list[str]]:
+        """(layout, views) as registered; ("auto", []) for a batch that was only put into the inbox."""
+        known = self._read(batch)
+        return known.get("layout", "auto"), known.get("views", [])
+
     def listing(self, batch: str) -> str:
-        """A hash of the delivered files' names, sizes and times: what tells a grown or replaced delivery."""
+        """A hash of the delivered files' names, sizes and times: what tells a grown or replaced delivery.
+
+        A file that goes away while the folder is listed is left out: the next listing differs from this one.
+        """
         folder = self.folder(batch)
         entries = []
-        for path in sorted(folder.rglob("*")):
-            facts = path.lstat()
-            entries.append((path.relative_to(folder).as_posix(), facts.st_mode, facts.st_size, facts.st_mtime_ns))
-        return digest(entries)
+        for parent, folders, names in os.walk(folder):
+            for name in (*folders, *names):
+                with contextlib.suppress(FileNotFoundError):
+                    path = Path(parent, name)
+                    facts = path.lstat()
+                    place = os.fsencode(path.relative_to(folder)).hex()  # a name may be no valid text
+                    entries.append((place, facts.st_mode, facts.st_size, facts.st_mtime_ns))
+        return digest(sorted(entries))
 
     def remember_names(self, batch: str, names: Mapping[str, str]) -> None:
         """Keep which file (path within the batch) stands behind each file_key, for the owner only (mode 0600)."""
@@ -76,8 +112,8 @@ class Inbox:
     def _entry(self, batch: str) -> Path:
         return self.private / "batches" / f"{batch}.json"
 
-    def _read(self, batch: str) -> Path | None:
+    def _read(self, batch: str) -> dict:
         try:
-            return Path(json.loads(self._entry(batch).read_text())["folder"])
+            return json.loads(self._entry(batch).read_text())
         except FileNotFoundError:
-            return None
+            return {}

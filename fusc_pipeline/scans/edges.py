@@ -4,9 +4,10 @@ A side is a line x = a*y + b, an end a circle whose centre lies above its points
 edge points span (RANSAC with a fixed set of trials, so the same edge gives the same fit) and counting for and against.
 """
 
-import itertools
 from dataclasses import dataclass, replace
+from functools import cache
 
+import cv2
 import numpy as np
 
 _INLIER_PX = 1.3
@@ -69,15 +70,18 @@ def fit_side(rows: np.ndarray, columns: np.ndarray, free: np.ndarray, inward: in
     slope, first = slope[keep], first[keep]
     offset = x[first] - slope * y[first]
     # (trials, N): distance of each point from each line, positive inside.
-    inside = inward * (x[None] - slope[:, None] * y[None] - offset[:, None]) / np.hypot(1.0, slope)[:, None]
-    on_line = (np.abs(inside) <= _INLIER_PX) & free[None]
-    score = on_line.sum(1) - _OUTSIDE_WEIGHT * (inside < -_OUTSIDE_PX).sum(1)
+    unit = inward / np.hypot(1.0, slope)
+    inside = _product([unit, -slope * unit, -offset * unit], [x, y, np.ones_like(x)])
+    on_line = (np.abs(inside) <= _INLIER_PX) & free
+    score = _score(on_line, inside < -_OUTSIDE_PX)
     best = int(np.argmax(score))
     chosen = on_line[best]
     if chosen.sum() < min_inliers or score[best] <= 0:
         return None
-    a, b = np.polyfit(y[chosen], x[chosen], 1)
-    seen = rows[chosen]
+    seen, along = rows[chosen], y[chosen] - y[chosen].mean()
+    # Least squares; some two rows differ, so that the divisor is positive.
+    a = (along @ x[chosen]) / (along @ along)
+    b = x[chosen].mean() - a * y[chosen].mean()
     return Side(float(a), float(b), int(seen.min()), int(seen.max()), int(chosen.sum()))
 
 
@@ -123,35 +127,57 @@ def fit_arc(
     cx, cy, radius = circles
     if len(radius) == 0:
         return None
-    distance = np.hypot(x[None] - cx[:, None], y[None] - cy[:, None])
-    below = y[None] > cy[:, None]
-    # Positive inside: nearer to the centre than the lower end, farther than the upper one.
-    inside = inward * (distance - radius[:, None])
-    on_arc = (np.abs(inside) <= _INLIER_PX) & free[None] & below
-    score = on_arc.sum(1) - _OUTSIDE_WEIGHT * (inside < -_OUTSIDE_PX).sum(1)
+    # (trials, N): squared distance of each point from each centre, less the circle's squared radius.
+    beyond = _product(
+        [np.ones_like(cx), -2 * cx, -2 * cy, cx**2 + cy**2 - radius**2], [x**2 + y**2, x, y, np.ones_like(x)]
+    )
+    near, far = (np.float32(2 * radius * px)[:, None] for px in (_INLIER_PX, _OUTSIDE_PX))
+    on_arc = np.abs(beyond - np.float32(_INLIER_PX**2)) <= near
+    on_arc &= free & (y > cy[:, None])
+    # Inside is nearer to the centre than the lower end, farther than the upper one.
+    outside = beyond > far + np.float32(_OUTSIDE_PX**2) if inward < 0 else beyond < np.float32(_OUTSIDE_PX**2) - far
+    score = _score(on_arc, outside)
     best = int(np.argmax(score))
     chosen = on_arc[best]
     if chosen.sum() < min_inliers or score[best] <= 0:
         return None
     seen = columns[chosen]
-    fitted = float(np.mean(distance[best][chosen]))
+    fitted = float(np.mean(np.hypot(x[chosen] - cx[best], y[chosen] - cy[best])))
     return Arc(float(cx[best]), float(cy[best]), fitted, int(seen.min()), int(seen.max()), int(chosen.sum()))
+
+
+def _product(trials: list[np.ndarray], points: list[np.ndarray]) -> np.ndarray:
+    """(trials, N) sum of products of each trial's and each point's terms; single precision is 0.01 px."""
+    return np.stack(trials, 1).astype(np.float32) @ np.stack(points).astype(np.float32)
+
+
+def _score(on_edge: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """(trials,) how much speaks for each trial: the points on it, less those outside with their weight."""
+    on, out = (
+        cv2.reduce(marks.view(np.uint8), 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S)[:, 0] for marks in (on_edge, outside)
+    )
+    return on - _OUTSIDE_WEIGHT * out
 
 
 def _pairs(usable: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     anchors = _anchors(usable)
-    apart = max(len(usable) // 10, 2)
-    pairs = [(i, j) for i, j in itertools.combinations(anchors, 2) if j - i >= apart] or [(anchors[0], anchors[-1])]
-    first, second = np.array(pairs).T
-    return first, second
+    first, second = (anchors[places] for places in np.triu_indices(len(anchors), 1))
+    apart = second - first >= max(len(usable) // 10, 2)
+    if not apart.any():
+        return anchors[:1], anchors[-1:]
+    return first[apart], second[apart]
 
 
 def _triples(usable: np.ndarray) -> np.ndarray:
     """(T, 3) evenly spaced triples of every width, so that a short arc among other edges is tried too."""
     anchors = _anchors(usable, 2 * _ANCHORS)
-    count = len(anchors)
+    return anchors[_spaced_triples(len(anchors))]
+
+
+@cache
+def _spaced_triples(count: int) -> np.ndarray:
     found = [(i, i + step, i + 2 * step) for step in range(2, (count - 1) // 2 + 1) for i in range(count - 2 * step)]
-    return anchors[np.array(found or [(0, count // 2, count - 1)])]
+    return np.array(found or [(0, count // 2, count - 1)])
 
 
 def _anchors(usable: np.ndarray, count: int = _ANCHORS) -> np.ndarray:

@@ -14,6 +14,9 @@ _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
 # Start-of-frame markers C0-CF without the tables DHT (C4), JPG (C8) and DAC (CC); F7 is JPEG-LS.
 _SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 _MAX_SEGMENTS = 4096
+_J2K = b"\xff\x4f\xff\x51"
+_JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
+_JP2_BOXES = 4096
 
 
 @dataclass(frozen=True)
@@ -48,29 +51,60 @@ def read_fragments(stream: BinaryIO) -> list[Fragment]:
         here += 8 + length
 
 
-def codestream_size(stream: BinaryIO, fragment: Fragment) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream claims; None when the fragment starts none."""
+@dataclass(frozen=True)
+class JpegHeader:
+    """What a JPEG or JPEG-LS codestream says of itself up to its frame header.
+
+    sof: start-of-frame marker, 0xC0 to 0xCF or 0xF7; adobe: the colour transform of an Adobe marker (0 none, 1 YCbCr),
+    None without one; subsampled: whether colour has fewer samples than brightness.
+    """
+
+    sof: int
+    rows: int
+    columns: int
+    precision: int
+    adobe: int | None
+    subsampled: bool
+
+
+def jpeg_header(stream: BinaryIO, fragment: Fragment) -> JpegHeader | None:
+    """The header of the JPEG or JPEG-LS codestream that starts in the fragment; None when none does."""
     stream.seek(fragment.offset)
-    head = stream.read(min(fragment.length, 24))
-    if head[:4] == b"\xff\x4f\xff\x51" and len(head) == 24:
-        width, height, left, top = struct.unpack(">4I", head[8:24])
-        return height - top, width - left
-    if head[:2] != b"\xff\xd8":
+    if stream.read(min(fragment.length, 2)) != b"\xff\xd8":
         return None
-    here = fragment.offset + 2
+    here, end, adobe = fragment.offset + 2, fragment.offset + fragment.length, None
     for _ in range(_MAX_SEGMENTS):
         stream.seek(here)
-        segment = stream.read(9)
-        if here + len(segment) > fragment.offset + fragment.length or len(segment) < 9 or segment[0] != 0xFF:
+        segment = stream.read(min(24, end - here)) if here < end else b""
+        if len(segment) < 4 or segment[0] != 0xFF:
             return None
         marker, length = segment[1], int.from_bytes(segment[2:4], "big")
         if marker == 0xFF:  # A fill byte.
             here += 1
         elif marker in _SOF:
-            height, width = struct.unpack(">2H", segment[5:9])
-            return height, width
+            if len(segment) < 10:
+                return None
+            rows, columns = struct.unpack(">2H", segment[5:9])
+            sampling = [segment[place] for place in (11, 14, 17) if place < len(segment)][: segment[9]]
+            return JpegHeader(marker, rows, columns, segment[4], adobe, len(set(sampling)) > 1)
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # Markers without a segment.
             here += 2
         else:
+            if marker == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16:
+                adobe = segment[15]
             here += 2 + length
     return None
+
+
+def codestream_size(stream: BinaryIO, fragment: Fragment) -> tuple[int, int] | None:
+    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream claims; None when the fragment starts none."""
+    stream.seek(fragment.offset)
+    head = stream.read(min(fragment.length, _JP2_BOXES))
+    if head[:12] == _JP2:
+        # Not as DICOM has it, but some writers leave the file format's boxes around the codestream.
+        head = head[max(head.find(_J2K), 0) :]
+    if head[:4] == _J2K and len(head) >= 24:
+        width, height, left, top = struct.unpack(">4I", head[8:24])
+        return height - top, width - left
+    header = jpeg_header(stream, fragment)
+    return None if header is None else (header.rows, header.columns)

@@ -14,7 +14,14 @@ import numpy as np
 
 from fusc_pipeline.scans.frames import Box, NoFan
 from fusc_pipeline.scans.outline import Outline
-from fusc_pipeline.scans.support import find_faint, find_support, on_black, refuse_other_pictures, refuse_other_textures
+from fusc_pipeline.scans.support import (
+    find_faint,
+    find_lit,
+    find_support,
+    on_black,
+    refuse_other_pictures,
+    refuse_other_textures,
+)
 
 __all__ = ["Fan", "NoFan", "find_fan"]
 
@@ -62,20 +69,22 @@ def find_fan(pixels: np.ndarray, region: Box | None = None) -> Fan:
     full[y0:y1, x0:x1] = mask > 0
     left, upper, width, height = cv2.boundingRect(mask)
     box = (x0 + left, y0 + upper, x0 + left + width, y0 + upper + height)
-    return Fan(full, box, confidence, "full" if mask.mean() > 0.985 * 255 else shape)
+    return Fan(full, box, confidence, "full" if cv2.countNonZero(mask) > 0.985 * mask.size else shape)
 
 
 def _outline(grey: np.ndarray, work: np.ndarray, scale: float) -> tuple[Outline, np.ndarray, str]:
     """The outline, its mask (uint8 0 or 255, the shape of `grey`) and its kind; work: `grey` at the analysed scale."""
     dark = on_black(work)
-    support, between = find_support(dark)
+    bright, black = find_lit(dark)
+    support, between = find_support(dark, bright)
     lit = Outline.fit(support, np.zeros_like(support), between)
     mask, shape = lit.draw(grey.shape, scale)
     if dark is not work:
         return lit, mask, shape
-    faint = find_faint(grey, work, support, between)
-    missed = (faint > 0) & (cv2.resize(mask, work.shape[::-1], interpolation=cv2.INTER_NEAREST) == 0)
-    if np.count_nonzero(missed) <= _MISSED * np.count_nonzero(support):
+    beyond = (cv2.resize(mask, work.shape[::-1], interpolation=cv2.INTER_NEAREST) == 0).astype(np.uint8)
+    few = _MISSED * cv2.countNonZero(support)
+    faint = find_faint(grey, work, bright, black, support, between, beyond, few)
+    if cv2.countNonZero(faint & beyond) <= few:
         return lit, mask, shape
     wider = Outline.fit(support, faint, between)
     # Specks bend an outline that was seen all around for the worse, unless they too show it all around.

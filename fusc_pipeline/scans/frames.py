@@ -28,10 +28,22 @@ REASONS: dict[str, str] = {
     "damaged": "the content contradicts its own header or cannot be decoded; export it again",
     "too_many_pixels": "the header claims more pixels than the limit; raise max_pixels or max_decoded_bytes if real",
     "no_pixels": "a DICOM object without a picture (a report, a directory); remove it from the batch",
-    "unsupported_encoding": "no decoder for this encoding is installed; export it uncompressed or as JPEG baseline",
+    "unsupported_encoding": "there is no decoder for this encoding; export it uncompressed or as JPEG baseline",
+    "video": "a video encoding, which is not read; export the clip as single frames or as multi-frame JPEG baseline",
     "unsupported_pixels": "pixel format not supported; export it as 8 to 16 bit grey, RGB, YBR or palette",
+    "too_slow": "reading took longer than its time limit; export it uncompressed, or with fewer frames a file",
+    "too_much_memory": "reading needed more memory than its limit; export it uncompressed, or split it",
+    "reader_died": "the process that read the file ended, twice; the file is hostile or hits a fault: set it aside",
     "not_ultrasound": "the header says another modality than ultrasound; remove it from the batch",
     "no_scan": "no ultrasound image was found in the picture; remove it, or check the export",
+    "archive_limit": "an archive, or a member of one, that unpacks to more than is allowed; deliver it unpacked",
+    "nested_archive": "an archive within an archive is not opened; unpack the inner one",
+    "packed_file": "packed in a way that is not opened here; unpack it, or pack the folder as zip or tar.gz",
+    "encrypted": "the member is encrypted; deliver it without a password",
+    "unsafe_name": "the member's name leads out of the archive; pack the folder again",
+    "bad_row": "this row of the data set's table is not used; its image is taken without a label",
+    "duplicate_row": "the same row stands in the data set's table before; nothing to do",
+    "row_without_image": "the data set's table names an image that was not delivered; copy it into Images/",
     "duplicate": "the same picture was delivered before in this batch; nothing to do",
 }
 
@@ -67,9 +79,9 @@ class NoFan(BadInput):
 class ReadLimits:
     """What reading one file may cost; all are checked against the header's claims before anything is decoded.
 
-    max_file_bytes: size of the file on disk. max_pixels: rows x columns of one frame. max_decoded_bytes: bytes one
-    frame may take while it is decoded (samples, and the worst a run-length code could expand to). max_frames: frames
-    one file may claim. frames_per_clip: evenly spaced frames taken from a file with several.
+    max_file_bytes: size of the file on disk. max_pixels: rows x columns of one frame. max_decoded_bytes: bytes the
+    samples of one frame may take. max_frames: frames one file may claim. frames_per_clip: evenly spaced frames taken
+    from a file with several.
     """
 
     max_file_bytes: int = 256 << 20
@@ -104,7 +116,8 @@ class ReadLimits:
 class Frame:
     """One decoded frame. pixels: uint8, (H, W) grey or (H, W, 3) RGB with channels that differ.
 
-    region: the ultrasound region as DICOM gives it, else None; mm_per_px: millimetres, None where unknown.
+    region: the ultrasound region as DICOM gives it, else None; mm_per_px: millimetres, None where unknown. content: one
+    of schemas.CONTENTS where DICOM names it, else None.
     patient_id and study_uid are identifying: they are for `identity.KeyRing` only and must not be stored.
     """
 
@@ -119,6 +132,7 @@ class Frame:
     study_uid: str | None = None
     region: Box | None = None
     mm_per_px: float | None = None
+    content: str | None = None
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.pixels.shape))
@@ -154,14 +168,19 @@ def quiet() -> Iterator[None]:
 def as_grey_if_equal(pixels: np.ndarray) -> np.ndarray:
     """(H, W, 3) with three equal channels -> (H, W), so that one picture has one identity; anything else as it is."""
     if pixels.ndim == 3:
-        red = pixels[..., 0]
-        if np.array_equal(red, pixels[..., 1]) and np.array_equal(red, pixels[..., 2]):
-            return np.ascontiguousarray(red)
+        red, green, blue = np.moveaxis(pixels, -1, 0)
+        # A few rows first: they tell most colour pictures.
+        for rows in (slice(None, None, 16), slice(None)):
+            if not (np.array_equal(red[rows], green[rows]) and np.array_equal(red[rows], blue[rows])):
+                return np.ascontiguousarray(pixels)
+        return np.ascontiguousarray(red)
     return np.ascontiguousarray(pixels)
 
 
 def to_eight_bits(values: np.ndarray, bits: int) -> np.ndarray:
     """Unsigned integers of `bits` significant bits -> uint8 by their full range (a shift; no per-frame stretching)."""
+    if bits == 8 and values.dtype == np.uint8:
+        return values
     if bits > 8:
         values = values >> (bits - 8)
     elif bits < 8:

@@ -17,7 +17,7 @@ from fusc_pipeline.errors import BadSetting
 
 KEY_VARIABLE = "FUSC_HMAC_KEY"
 MIN_KEY_BYTES = 32
-KINDS = ("subject", "study", "file")
+KINDS = ("subject", "study", "file", "listing")
 
 _DOMAIN = b"fusc-pipeline/1/"
 _KEYED_BYTES = 16

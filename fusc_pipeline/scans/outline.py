@@ -14,6 +14,11 @@ from fusc_pipeline.scans.frames import Box, NoFan
 _ARC_POINTS = 96
 # Polygons reach this far over the picture's border, so that rounding cannot leave a seam there.
 _OVER = 8.0
+# What lies within about 4 pixels, by steps of 0.955 to a neighbour and 1.3693 to a diagonal one.
+_NEAR = np.array(
+    [[0.955 * abs(abs(x) - abs(y)) + 1.3693 * min(abs(x), abs(y)) <= 4 for x in range(-4, 5)] for y in range(-4, 5)],
+    np.uint8,
+)
 # Sides with less slope than this count as upright.
 _UPRIGHT = 0.1
 
@@ -49,8 +54,10 @@ class Outline:
         columns = np.flatnonzero(reach.any(0))
         first = reach[rows].argmax(1)
         last = width - 1 - reach[rows, ::-1].argmax(1)
-        highest = np.where(support.any(0), support.argmax(0), reach.argmax(0))[columns]
-        lowest = height - 1 - reach[::-1, columns].argmax(0)
+        # Along rows, which is much faster.
+        upright, upright_support = cv2.transpose(reach), cv2.transpose(support)
+        highest = np.where(upright_support.any(1), upright_support.argmax(1), upright.argmax(1))[columns]
+        lowest = height - 1 - upright[columns, ::-1].argmax(1)
         enough = max(10, round(0.12 * len(rows)))
         left = fit_side(rows, first, _not_cut(first, first.min(), width), +1, enough)
         right = fit_side(rows, last, _not_cut(last, last.max(), width), -1, enough)
@@ -183,8 +190,7 @@ class Outline:
         x, y = edge.T
         x0, y0, x1, y1 = self.window
         at_border = (x <= x0 + 1) | (x >= x1 - 2) | (y <= y0 + 1) | (y >= y1 - 2)
-        distance = cv2.distanceTransform(1 - self.reach, cv2.DIST_L2, 3)
-        near_support = distance[y, x] <= 4
+        near_support = cv2.dilate(self.reach, _NEAR)[y, x] > 0
         seen = float(np.mean(at_border | near_support))
         lit = float(self.support[mask].mean())
         outside = float(np.count_nonzero(self.support[~mask]) / max(np.count_nonzero(self.support), 1))
@@ -254,7 +260,9 @@ def _filled(polygon: np.ndarray, shape: tuple[int, int], scale: float) -> np.nda
 
 
 def _largest_piece(mask: np.ndarray) -> np.ndarray:
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    """The mask, or its largest piece where it has several."""
+    count, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
     if count <= 2:
         return mask
-    return ((labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))) * np.uint8(255)).astype(np.uint8)
+    areas = np.bincount(labels.ravel())
+    return (labels == 1 + int(np.argmax(areas[1:]))).astype(np.uint8) * np.uint8(255)

@@ -29,7 +29,6 @@ _DECODE_ERRORS = (
     OverflowError,
     EOFError,
     RuntimeError,
-    MemoryError,
     AssertionError,
     ArithmeticError,
     struct.error,
@@ -68,6 +67,8 @@ def read_raster(path: Path, kind: str, limits: ReadLimits) -> Iterator[Frame]:
         raise
     except Image.DecompressionBombError:
         raise RejectedScan("too_many_pixels", f"a {kind} that claims more pixels than any limit") from None
+    except MemoryError:
+        raise RejectedScan("too_much_memory") from None
     except _DECODE_ERRORS as error:
         reason = "truncated" if _says_truncated(error) else "damaged"
         raise RejectedScan(reason, f"{kind} frame {done} could not be decoded ({type(error).__name__})") from None

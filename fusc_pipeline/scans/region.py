@@ -39,7 +39,26 @@ def mm_per_px_from_dicom(header: Dataset, shape: tuple[int, int]) -> float | Non
     return across
 
 
+def picture_boxes(header: Dataset, shape: tuple[int, int]) -> list[Box]:
+    """All 2D tissue and colour flow regions within the frame, the largest first."""
+    return [box for box, _ in _picture_items(header, shape)]
+
+
+def region_kinds(header: Dataset, shape: tuple[int, int]) -> set[tuple[int, int]]:
+    """(Region Spatial Format, Region Data Type) of every region within the frame, pictures or not; -1: not given."""
+    kinds = set()
+    for item in header.get("SequenceOfUltrasoundRegions") or []:
+        if _clipped(item, shape) is not None:
+            numbers = (_number(item, name) for name in ("RegionSpatialFormat", "RegionDataType"))
+            kinds.add(tuple(-1 if number is None else int(number) for number in numbers))
+    return kinds
+
+
 def _best_item(header: Dataset, shape: tuple[int, int]) -> tuple[Box, Dataset] | None:
+    return next(iter(_picture_items(header, shape)), None)
+
+
+def _picture_items(header: Dataset, shape: tuple[int, int]) -> list[tuple[Box, Dataset]]:
     found = []
     for item in header.get("SequenceOfUltrasoundRegions") or []:
         if _number(item, "RegionSpatialFormat") != _SPATIAL_FORMAT_2D:
@@ -49,7 +68,7 @@ def _best_item(header: Dataset, shape: tuple[int, int]) -> tuple[Box, Dataset] |
         box = _clipped(item, shape)
         if box is not None:
             found.append((box, item))
-    return max(found, key=lambda pair: _area(pair[0]), default=None)
+    return sorted(found, key=lambda pair: -_area(pair[0]))
 
 
 def _clipped(item: Dataset, shape: tuple[int, int]) -> Box | None:

@@ -1,7 +1,7 @@
+import io
 import os
 import re
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -11,18 +11,20 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.guarded import Lost
 from fusc_pipeline.hashing import image_id, sha256_file
 from fusc_pipeline.png import decode_png, encode_png
+from fusc_pipeline.scans import batch
 from fusc_pipeline.scans.batch import (
     Rejection,
     Reused,
     ScanRow,
-    file_keys,
     iter_batch,
     known_files,
     list_files,
     validate_batch_key,
 )
+from fusc_pipeline.scans.files import file_key_of
 from fusc_pipeline.scans.frames import REASONS, ReadLimits
 from fusc_pipeline.scans.identity import KeyRing
 from fusc_pipeline.schemas import REJECTED_SCANS, SCANS
@@ -49,6 +51,11 @@ def read(folder, **options):
             assert set(outcome.row) == set(schema.names)
             assert all(outcome.row[field.name] is not None for field in schema if not field.nullable)
     return scans, rejected, [o for o in found if isinstance(o, Reused)]
+
+
+def names_of(folder):
+    """file_key -> path of the files in a folder."""
+    return {file_key_of(file, KEYS): file.relative for file in list_files(folder)}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +95,7 @@ LIMITS = ReadLimits(max_file_bytes=300_000)
 
 def test_a_batch_with_everything_wrong_goes_on(delivered):
     scans, rejected, _ = read(delivered, limits=LIMITS)
-    names = file_keys(delivered, KEYS)
+    names = names_of(delivered)
     assert [names[key] for key in scans["file_key"].to_pylist()] == [
         "IM0001",
         "IM0002.dcm",
@@ -151,11 +158,45 @@ def test_the_order_depends_on_names_only(delivered, tmp_path):
 
 
 def test_workers_give_the_same_rows(delivered):
-    with ThreadPoolExecutor(2) as pool:
-        parallel = read(delivered, limits=LIMITS, executor=pool)
+    parallel = read(delivered, limits=LIMITS, workers=2)
     serial = read(delivered, limits=LIMITS)
     assert parallel[0].equals(serial[0])
     assert parallel[1].equals(serial[1])
+
+
+@pytest.mark.parametrize(
+    "lost, reason",
+    [
+        ({"too_slow": True, "attempts": 1, "exit_code": -9}, "too_slow"),
+        ({"too_slow": False, "attempts": 2, "exit_code": -11}, "reader_died"),
+        ({"too_slow": False, "attempts": 2, "exit_code": 0, "error": MemoryError()}, "too_much_memory"),
+        ({"too_slow": False, "attempts": 2, "exit_code": 0, "error": IndexError("CANARY")}, "reader_died"),
+    ],
+)
+def test_a_file_no_reader_gives_back_is_refused(delivered, monkeypatch, lost, reason):
+    """What becomes of a lost item; that one is lost and the others are not is tested with the workers themselves."""
+
+    def loses_the_second(prepare, jobs, workers, **limits):
+        assert limits["seconds"] >= 10
+        for number, job in enumerate(jobs):
+            yield Lost(job, **lost) if number == 1 else batch._scan_job(job)
+
+    monkeypatch.setattr(batch, "guarded_map", loses_the_second)
+    scans, rejected, _ = read(delivered, limits=LIMITS, workers=2)
+    whole_scans, whole_rejected, _ = read(delivered, limits=LIMITS)
+    assert scans.num_rows + rejected.num_rows >= whole_scans.num_rows + whole_rejected.num_rows - 1
+    assert rejected["reason"].to_pylist().count(reason) == 1
+    assert "CANARY" not in repr(rejected.to_pylist())
+
+
+@pytest.mark.slow
+def test_a_reader_that_stalls_is_ended(tmp_path):
+    """A pattern that takes exponential time, on one name; the other file is read."""
+    frames = [sector(160, 200, r0=20, r1=140, seed=i)[0] for i in range(2)]
+    png(tmp_path / ("a" * 40 + "b.png"), frames[0])
+    png(tmp_path / "c.png", frames[1])
+    scans, rejected, _ = read(tmp_path, subject_pattern=r"(a+)+$", workers=2)
+    assert (scans.num_rows, rejected["reason"].to_pylist()) == (1, ["too_slow"])
 
 
 def test_a_second_reading_takes_over_what_is_known(delivered):
@@ -178,7 +219,7 @@ def test_a_grown_batch_is_what_a_fresh_one_would_be(tmp_path):
     new, new_rejected, reused = read(tmp_path, known=known_files(scans, rejected))
     kept = {i for file in reused for i in file.image_ids}
     assert kept | set(new["image_id"].to_pylist()) == set(fresh_scans["image_id"].to_pylist())
-    names = file_keys(tmp_path, KEYS)
+    names = names_of(tmp_path)
     assert [names[k] for k in new["file_key"].to_pylist()] == ["a.png", "d.png"]
     assert [names[k] for k in new_rejected["file_key"].to_pylist()] == ["c.png"]
     assert fresh_rejected["file_key"].equals(new_rejected["file_key"])
@@ -225,9 +266,9 @@ def test_an_empty_or_missing_folder(tmp_path):
 
 
 def test_suffixes_cannot_carry_a_name(tmp_path):
-    for name in ("a.PNG", "b.mary-quite-contrary", "c.CANARYLONGER", "d"):
+    for name in ("a.PNG", "b.mary-quite-contrary", "c.CANARYLONGER", "d", "mary.smith"):
         (tmp_path / name).write_bytes(b"x")
-    assert read(tmp_path)[1]["suffix"].to_pylist() == [".png", "", "", ""]
+    assert read(tmp_path)[1]["suffix"].to_pylist() == [".png", "", "", "", ""]
 
 
 @pytest.mark.parametrize("key", ["2024-01", "a", "A.b_c-9", "x" * 64])
@@ -251,9 +292,12 @@ def test_a_batch_key_stays_in_its_folder(key):
     assert re.fullmatch("[A-Za-z0-9._-]+", key)
 
 
-@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (5, 7, 3), (3, 1, 3), (300, 400, 3)])
 def test_png_is_lossless(shape):
     pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     assert np.array_equal(decode_png(encode_png(pixels)), pixels)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(encode_png(pixels)))), pixels)
+    with pytest.raises(ValueError, match="no grey or RGB picture"):
+        encode_png(pixels.astype(np.uint16))
     with pytest.raises(BadInput):
         decode_png(b"not a png")

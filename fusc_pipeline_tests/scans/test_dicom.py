@@ -8,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
@@ -160,11 +159,6 @@ def test_region_and_scale(tmp_path):
     assert frame.mm_per_px == pytest.approx(0.2)
 
 
-def test_deflated_is_refused_before_it_is_inflated(tmp_path):
-    path = save(tmp_path / "a", dataset(np.zeros((2000, 2000), np.uint8)), DeflatedExplicitVRLittleEndian)
-    assert refusal(path).reason == "unsupported_encoding"
-
-
 @pytest.mark.parametrize("syntax", NATIVE)
 @pytest.mark.parametrize("cut", [1, 500, 11_000])
 def test_cut_short_native(tmp_path, syntax, cut):
@@ -248,13 +242,6 @@ def test_pixel_data_missing(tmp_path):
     ds = dataset(GREY)
     del ds.PixelData
     assert refusal(save(tmp_path / "a", ds)).reason == "truncated"
-
-
-def test_no_decoder_for_video(tmp_path):
-    path = save(tmp_path / "a", jpeg_dataset([GREY]), pydicom.uid.MPEG2MPML)
-    rejected = refusal(path)
-    assert rejected.reason == "unsupported_encoding"
-    assert "MPEG2" in rejected.detail
 
 
 def test_a_private_encoding_is_not_named(tmp_path):

@@ -1,0 +1,119 @@
+"""What becomes of delivered files and frames: rows that are taken, refused or held already, each picture once.
+
+Reading the files is `batch`'s part.
+"""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fusc_pipeline.scans.datasets import BadRow, DataSet
+from fusc_pipeline.scans.delivery import Report
+from fusc_pipeline.scans.files import BatchFile
+from fusc_pipeline.scans.frames import RejectedScan
+from fusc_pipeline.scans.identity import KeyRing
+
+KnownFiles = Mapping[tuple[str, str], Collection[str]]
+"""(source_sha256, file_key) -> image_ids of a file whose rows are held already."""
+
+
+@dataclass(frozen=True)
+class ScanRow:
+    """A frame that was taken; `row` has the columns of schemas.SCANS."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A file or frame that was not taken; `row` has the columns of schemas.REJECTED_SCANS."""
+
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reused:
+    """A file that was read before: the caller carries over its rows of `image_ids` and no others."""
+
+    source_sha256: str
+    file_key: str
+    image_ids: tuple[str, ...]
+
+
+Outcome = ScanRow | Rejection | Reused
+
+
+def known_files(scans: pa.Table, rejected: pa.Table) -> dict[tuple[str, str], tuple[str, ...]]:
+    """What `iter_batch` may take over from the tables of an earlier run with the same key and settings.
+
+    Files with a refused frame are left out: what a frame duplicates depends on the other files, so they are read again.
+    """
+    partly = set(rejected.column("file_key").to_pylist())
+    found: dict[tuple[str, str], list[str]] = {}
+    columns = (scans.column(name).to_pylist() for name in ("source_sha256", "file_key", "image_id"))
+    for source, file_key, image_id in zip(*columns, strict=True):
+        if file_key not in partly:
+            found.setdefault((source, file_key), []).append(image_id)
+    return {file: tuple(ids) for file, ids in found.items()}
+
+
+def rejection(
+    file: BatchFile, file_key: str, source: str | None, size: int, refusal: RejectedScan, frame_index: int | None = None
+) -> Rejection:
+    """The row of a refused file (size in bytes), or of one of its frames."""
+    return Rejection(
+        {
+            "file_key": file_key,
+            "source_sha256": source,
+            "frame_index": frame_index,
+            "suffix": file.suffix,
+            "size_bytes": size,
+            "reason": refusal.reason,
+            "detail": refusal.detail,
+        }
+    )
+
+
+def size_now(file: BatchFile) -> int:
+    """Bytes of a file; 0 when it has gone since it was read."""
+    try:
+        return file.size_bytes
+    except OSError:
+        return 0
+
+
+def row_rejection(row: BadRow, data_set: DataSet, keys: KeyRing, report: Report) -> Rejection:
+    """A row of the data set's table, refused as if it were a file of the table's size."""
+    table = BatchFile(Path(), data_set.table, row.reason, data_set.table_bytes, found=row.found)
+    file_key = keys.keyed("file", b"\0".join((os.fsencode(data_set.table), b"row", str(row.line).encode())))
+    report.names[file_key] = f"{data_set.table} line {row.line}: {row.name}"
+    return rejection(table, file_key, data_set.table_sha256, table.size, RejectedScan(row.reason, row.found))
+
+
+def without_duplicates(outcome: Outcome, file: BatchFile, seen: set[str]) -> Iterator[Outcome]:
+    """The outcome, with pictures that an earlier file of the batch had turned into rejections."""
+    if isinstance(outcome, Rejection):
+        yield outcome
+        return
+    if isinstance(outcome, Reused):
+        kept = tuple(image_id for image_id in outcome.image_ids if image_id not in seen)
+        seen.update(kept)
+        if kept:
+            yield Reused(outcome.source_sha256, outcome.file_key, kept)
+        repeats = len(outcome.image_ids) - len(kept)
+        if repeats:
+            size = size_now(file)
+            refusal = RejectedScan("duplicate", f"{repeats} of its frames")
+            yield rejection(file, outcome.file_key, outcome.source_sha256, size, refusal)
+        return
+    row = outcome.row
+    if row["image_id"] in seen:
+        refusal = RejectedScan("duplicate")
+        yield rejection(file, row["file_key"], row["source_sha256"], size_now(file), refusal, row["frame_index"])
+    else:
+        seen.add(row["image_id"])
+        yield outcome
