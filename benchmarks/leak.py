@@ -27,8 +27,8 @@ from torchvision.models import resnet18
 
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput
+from fusc_pipeline.guarded import ordered_map
 from fusc_pipeline.hashing import digest
-from fusc_pipeline.parallel import ordered_map
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
@@ -106,7 +106,7 @@ def read(config: PhantomConfig, work: Path, workers: int) -> None:
 
 def clean(config: PhantomConfig, work: Path, size: int, workers: int, around: bool) -> None:
     """Stage two: every variant of every frame at the network's size, cut to the fan found in the picture."""
-    for stop in ordered_map(partial(clean_chunk, config, work, size, around), chunks(config), max(1, workers), chunk=1):
+    for stop in ordered_map(partial(clean_chunk, config, work, size, around), chunks(config), max(1, workers)):
         print(f"cleaned {stop}/{config.n_frames}", flush=True)
 
 

@@ -5,7 +5,7 @@ Works on a batch that was materialised from phantom scans (`make demo` makes one
     python benchmarks/text_quality.py --batch demo [--reread 200]
 
 Prints, with Wilson 95 % intervals: precision of the pseudo-labels; recall over the frames whose label a person can
-read; and the share of clean images on which the OCR engine still finds a word of three letters or more with a
+read; and the share of clean images on which either OCR engine still finds a word of three letters or more with a
 confidence above 0.5.
 """
 
@@ -63,14 +63,16 @@ def labels(store: Store, batch: str, truth: Path) -> None:
 
 
 def text_left(store: Store, batch: str, most: int, seed: int) -> None:
-    """Words the engine still reads on clean images."""
+    """Words the engines still read on clean images."""
     from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
+    from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine
 
     rows = [r for r in store.table("clean_images", batch, ["image_id", "image"]).to_pylist() if r["image"] is not None]
     chosen = np.random.default_rng(seed).permutation(len(rows))[:most]
-    engine, left = EasyOcrEngine(), 0
+    engines, left = (EasyOcrEngine(), RapidOcrEngine.sensitive()), 0
     for place in chosen:
-        words = engine.read(decode_png(rows[place]["image"]["bytes"]))
+        pixels = decode_png(rows[place]["image"]["bytes"])
+        words = [word for engine in engines for word in engine.read(pixels)]
         sure = [w.text for w in words if w.confidence > SURE and len(re.sub(r"[^A-Za-z]", "", w.text)) >= 3]
         if sure:
             left += 1

@@ -1,21 +1,36 @@
-"""One frame from scan to text-free image: find the fan, remove the ink, crop. What `clean_images` runs in workers.
+"""One frame from scan to text-free image: find the fan, remove the ink, read what is left, repair, crop.
 
-Joins `scans` (the fan) and `text` (the removal), which do not know each other. No dagster, no Parquet.
+What `clean_images` runs in workers. Joins `scans` (the fan) and `text` (the removal), which do not know each other. No
+dagster, no Parquet.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.engine import OcrEngine, Word
+
+if TYPE_CHECKING:
+    from fusc_pipeline.scans.fan import Fan
+    from fusc_pipeline.text.removal import Removed
 
 MOST_INK = 0.3  # share of the fan; real screens with calipers and a label stay under 0.1
+MOST_REPAIRS = 3
+# What the checker must read, and how surely, to count: single letters and strokes it sees in speckle as well.
+_TEXT = re.compile(r"[A-Za-z].*[A-Za-z]|[0-9].*[0-9].*[0-9]")
+_SURE = 0.5
+# Longest side, in pixels, that the checker's detector sees: its cost grows with the square.
+CHECK_CANVAS = 640
 
 
 @dataclass(frozen=True)
 class Scan:
-    """A frame to clean: its PNG, ultrasound region (None: found in the picture), the words on it (None: not read)."""
+    """A frame to clean: its PNG, ultrasound region (None: found in the picture), the words on it (None: not read), and
+    what it shows, one of `schemas.CONTENTS`."""
 
     image_id: str
     png: bytes
@@ -24,13 +39,24 @@ class Scan:
     subject_key: str
     subject_source: str
     machine: str | None
+    content: str = "b_mode"
 
 
-def clean_scan(scan: Scan) -> dict[str, Any]:
-    """The row of `schemas.CLEAN_IMAGES` for one scan; a frame without a reliable fan is quarantined with the reason."""
+@dataclass(frozen=True)
+class Cleaning:
+    """check_text: whether a second engine reads each cleaned frame; contents: which frames are let on."""
+
+    check_text: bool = True
+    contents: tuple[str, ...] = ("b_mode",)
+
+
+def clean_scan(scan: Scan, cleaning: Cleaning = Cleaning()) -> dict[str, Any]:
+    """The row of `schemas.CLEAN_IMAGES` for one scan; a frame that cannot be passed on is quarantined with the reason.
+
+    Raises BadSetting when the checker's models are missing.
+    """
     from fusc_pipeline.png import decode_png, encode_png
     from fusc_pipeline.scans.fan import NoFan, find_fan
-    from fusc_pipeline.text.removal import remove_text
 
     row: dict[str, Any] = {
         "image_id": scan.image_id,
@@ -40,10 +66,17 @@ def clean_scan(scan: Scan) -> dict[str, Any]:
         "image": None,
         "height": None,
         "width": None,
+        "crop_x0": None,
+        "crop_y0": None,
         "fan_confidence": None,
         "ink_share": None,
+        "repairs": None,
         "quarantined": None,
     }
+    if scan.content not in cleaning.contents:
+        return row | {
+            "quarantined": f"shows {scan.content}, which clean_images.contents does not list; add it there to let it on"
+        }
     if scan.words is None:
         return row | {
             "quarantined": "its text could not be read, so it could not be removed; materialise burned_in_text again"
@@ -54,7 +87,11 @@ def clean_scan(scan: Scan) -> dict[str, Any]:
     except NoFan as reason:
         return row | {"quarantined": str(reason)}
     # seeded by the image: cleaning it again, in any batch, gives the same pixels
-    removed = remove_text(pixels, fan.mask, list(scan.words), seed=int(scan.image_id[:8], 16))
+    seed = int(scan.image_id[:8], 16)
+    removed, repairs, left = remove_and_check(pixels, fan, scan.words, seed, checker() if cleaning.check_text else None)
+    row["repairs"] = repairs
+    if left:
+        return row | {"quarantined": f"text can still be read after {MOST_REPAIRS} repairs"}
     x0, y0, x1, y1 = fan.box
     image = np.ascontiguousarray(removed.image[y0:y1, x0:x1])
     ink_share = float(removed.ink[fan.mask].mean())
@@ -64,6 +101,51 @@ def clean_scan(scan: Scan) -> dict[str, Any]:
         "image": {"bytes": encode_png(image), "path": None},
         "height": image.shape[0],
         "width": image.shape[1],
+        "crop_x0": x0,
+        "crop_y0": y0,
         "fan_confidence": float(fan.confidence),
         "ink_share": ink_share,
     }
+
+
+def remove_and_check(
+    pixels: np.ndarray, fan: "Fan", words: Sequence[Word], seed: int, engine: OcrEngine | None
+) -> tuple["Removed", int | None, list[Word]]:
+    """(the cleaned frame, repairs made or None when not checked, words still read on it).
+
+    What the engine reads on the cleaned crop is added to the words, and the frame as delivered is cleaned again; what
+    it reads after that is repainted as a block.
+    """
+    from fusc_pipeline.text.ink import is_tissue
+    from fusc_pipeline.text.removal import remove_text
+
+    found, blocks = list(words), []
+    x0, y0, x1, y1 = fan.box
+    for repairs in range(MOST_REPAIRS + 1):
+        removed = remove_text(pixels, fan.mask, found, seed, blocks=blocks)
+        if engine is None:
+            return removed, None, []
+        left = [
+            Word(word.x0 + x0, word.y0 + y0, word.x1 + x0, word.y1 + y0, word.text, word.confidence)
+            for word in engine.read(np.ascontiguousarray(removed.image[y0:y1, x0:x1]))
+            if is_text(word) and not is_tissue(word, pixels.shape)
+        ]
+        if not left:
+            break
+        if repairs:
+            blocks += left
+        found += left
+    return removed, repairs, left
+
+
+def is_text(word: Word) -> bool:
+    """Whether a reading counts as text: two letters or three digits, surely read."""
+    return word.confidence > _SURE and _TEXT.search(word.text) is not None
+
+
+@lru_cache(maxsize=1)
+def checker() -> OcrEngine:
+    """The second engine, made once per process. Raises BadSetting when its models are missing."""
+    from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine
+
+    return RapidOcrEngine.sensitive(canvas=CHECK_CANVAS)

@@ -1,20 +1,24 @@
 """Text removal as an asset: scans and their words to text-free frames. The painting is `cleaning` and `text`'s part."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
+from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.incremental import grow_table
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table, image_strip
 from fusc_pipeline.defs.text import NO_WORD, UNREAD
-from fusc_pipeline.parallel import ordered_map
+from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.guarded import ordered_map
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.schemas import CLEAN_IMAGES
+from fusc_pipeline.schemas import CLEAN_IMAGES, CONTENTS
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -22,30 +26,47 @@ if TYPE_CHECKING:
 LOG_EVERY_IMAGES = 256
 
 
+class CleanImagesConfig(ParallelConfig):
+    """Which frames are let on, and whether what was removed is checked."""
+
+    check_text: bool = Field(
+        default=True,
+        description="Read each cleaned frame with the second OCR engine; what it still reads is removed as well, and a "
+        "frame that stays readable is quarantined.",
+    )
+    contents: list[str] = Field(
+        default=["b_mode"],
+        description=f"What a frame may show to be let on, of {', '.join(CONTENTS)}; all others are quarantined. Colour "
+        "flow is passed on as grey.",
+    )
+
+
 @dg.asset(
     partitions_def=scan_batches,
     deps=["scans", "burned_in_text"],
     group_name="text",
     kinds={"opencv", "parquet"},
-    code_version="1",
+    code_version="2",
     metadata=column_schema("clean_images"),
 )
 def clean_images(
-    context: dg.AssetExecutionContext, config: ParallelConfig, store: StoreResource
+    context: dg.AssetExecutionContext, config: CleanImagesConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    """Text-free frames: zero outside the fan, repainted where ink was, cropped to the ultrasound region.
+    """Text-free frames: zero outside the fan, repainted where ink was, read again, cropped to the ultrasound region.
 
-    A frame without a reliable fan is quarantined with the reason: it stays in the table and goes nowhere else.
+    A frame without a reliable fan, with text that stays readable, or of other content is quarantined with the reason:
+    it stays in the table and goes nowhere else.
     """
-    from fusc_pipeline.cleaning import clean_scan
+    from fusc_pipeline.cleaning import Cleaning, checker, clean_scan
 
     files, batch = store.get(), context.partition_key
+    cleaning = Cleaning(config.check_text, tuple(config.contents))
 
     def clean(todo: list[str]) -> Iterator[tuple[str, list[dict]]]:
         if not todo:
             return
         scans = _scans_to_clean(files.dataset("scans", batch), files.table("burned_in_text", batch), todo)
-        for done, row in enumerate(ordered_map(clean_scan, scans, config.workers), start=1):
+        for done, row in enumerate(ordered_map(partial(clean_scan, cleaning=cleaning), scans, config.workers), start=1):
             yield row["image_id"], [row]
             if done % (LOG_EVERY_IMAGES) == 0:
                 context.log.info(f"clean_images: {done} of {len(todo)} frames cleaned")
@@ -54,15 +75,17 @@ def clean_images(
         import pyarrow.compute as pc
         import pyarrow.dataset as pads
 
+        _check_contents(config.contents)
         wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
         new, kept = grow_table(files, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, wanted, clean)
-        table = pads.dataset(draft.path("table.parquet")).to_table(columns=["quarantined", "ink_share"])
+        table = pads.dataset(draft.path("table.parquet")).to_table(columns=["quarantined", "ink_share", "repairs"])
         quarantined = table.column("quarantined").drop_null()
         draft.metadata |= {
             "dagster/row_count": len(wanted),
             "frames_cleaned_now": new,
             "frames_kept": kept,
             "quarantined": len(quarantined),
+            "repaired": pc.sum(pc.greater(table.column("repairs"), 0)).as_py() or 0,
             "mean_ink_share": round(pc.mean(table.column("ink_share")).as_py() or 0.0, 5),
             "quarantine_reasons": {"md": counts_table(table, "quarantined", "reason", none="(passed on)")},
             "preview": {"md": _preview(draft.path("table.parquet"))},
@@ -70,15 +93,24 @@ def clean_images(
 
     # Words read under another recipe give another ink mask, so rows may be kept only under the same reading.
     reading = files.record("burned_in_text", batch)
+    with refusals(private=files.private):
+        check = checker().fingerprint if config.check_text else ""
     return materialize(
         context,
         files,
         config,
         produce,
         upstream=["scans", "burned_in_text"],
-        extra={"reading": reading.recipe if reading else ""},
+        extra={"reading": reading.recipe if reading else "", "checker": check},
         incremental=True,
     )
+
+
+def _check_contents(contents: list[str]) -> None:
+    unknown = [name for name in contents if name not in CONTENTS]
+    if unknown or not contents:
+        what = f"names {unknown[0]!r}, which is nothing a frame can show" if unknown else "is empty"
+        raise BadSetting(f"clean_images.contents {what}; list some of {', '.join(CONTENTS)}")
 
 
 def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> Iterator:
@@ -95,7 +127,7 @@ def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> I
         elif row["word"] != NO_WORD:
             word = Word(row["x0"], row["y0"], row["x1"], row["y1"], "", row["confidence"])
             by_image.setdefault(row["image_id"], []).append(word)
-    columns = ["image_id", "png", "subject_key", "subject_source", "machine", "region_source"]
+    columns = ["image_id", "png", "subject_key", "subject_source", "machine", "content", "region_source"]
     columns += ["region_x0", "region_y0", "region_x1", "region_y1"]
     wanted = pc.field("image_id").isin(pa.array(ids))
     for piece in scans.to_batches(columns=columns, filter=wanted, batch_size=16):
@@ -109,6 +141,7 @@ def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> I
                 subject_key=row["subject_key"],
                 subject_source=row["subject_source"],
                 machine=row["machine"],
+                content=row["content"],
             )
 
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from fusc_pipeline.resources.store import Draft, Store
 
-PART_IMAGES = 32  # images per part: what a kill can cost at most
+MOST_PART_IMAGES = 32  # images per part at most: a part is a file, and a large batch should not have thousands
+PARTS = 40  # parts a small batch has at least, as far as it has images: a kill costs a fortieth and what was in flight
 
 
 def grow_table(
@@ -40,7 +41,7 @@ def grow_table(
         resumed |= image_ids(pq.read_table(part, columns=["image_id"]))
     have = kept | resumed
     todo = [i for i in wanted if i not in have]
-    _write_parts(draft.work, schema, compute(todo))
+    _write_parts(draft.work, schema, compute(todo), part_images(len(todo)))
 
     def pieces() -> Iterator[pa.Table]:
         keep = pa.array(wanted, pa.string())
@@ -60,6 +61,11 @@ def grow_table(
     return len(todo), len(wanted) - len(todo)
 
 
+def part_images(todo: int) -> int:
+    """Images per part when `todo` images are to be computed: what a kill can cost at most."""
+    return min(MOST_PART_IMAGES, max(1, todo // PARTS))
+
+
 def image_ids(table: pa.Table) -> set[str]:
     """The distinct image_ids of a table."""
     return set(table.column("image_id").to_pylist())
@@ -69,14 +75,14 @@ def _parts(work: Path) -> list[Path]:
     return sorted(work.glob("part-*.parquet"))
 
 
-def _write_parts(work: Path, schema: pa.Schema, results: Iterable[tuple[str, list[dict]]]) -> None:
+def _write_parts(work: Path, schema: pa.Schema, results: Iterable[tuple[str, list[dict]]], size: int) -> None:
     number = len(_parts(work))
     rows: list[dict] = []
     images = 0
     for _, image_rows in results:
         rows += image_rows
         images += 1
-        if images == PART_IMAGES:
+        if images == size:
             _write_part(work / f"part-{number:06d}.parquet", schema, rows)
             number, rows, images = number + 1, [], 0
     if rows:

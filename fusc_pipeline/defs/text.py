@@ -1,10 +1,9 @@
 """Burnt-in text: read it, name the view it gives. The reading is `fusc_pipeline.text`' part; removal is `cleaning`."""
 
-import functools
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 import pyarrow as pa
@@ -30,11 +29,15 @@ NO_WORD, UNREAD = -1, -2  # in place of a word's index
 class BurnedInTextConfig(ParallelConfig):
     """How text is found and read."""
 
+    engine: Literal["easyocr", "rapidocr"] = Field(
+        default="easyocr",
+        description="Which engine reads: EasyOCR, or RapidOCR (PP-OCRv6), which also checks the cleaned.",
+    )
     canvas: int = Field(
-        default=640,
-        ge=320,
-        le=2560,
-        description="Longest side in pixels the text detector sees; cost grows with its square.",
+        default=0,
+        ge=0,
+        le=2048,
+        description="Longest side in pixels the text detector sees, 0: the engine's own; cost grows with its square.",
     )
     weights: str = Field(
         default="",
@@ -58,7 +61,7 @@ class BurnedInTextConfig(ParallelConfig):
     deps=["scans"],
     group_name="text",
     kinds={"easyocr", "parquet"},
-    code_version="1",
+    code_version="2",
     metadata=column_schema("burned_in_text"),
     **GPU_OP,
 )
@@ -69,18 +72,16 @@ def burned_in_text(
 
     The string itself is dropped (it may be a name) unless `keep_text` is set. Frames read before are not read again.
     """
-    from fusc_pipeline.text.weights import WEIGHT_HASHES, resolve_weights
+    from fusc_pipeline.text.engines import engine_factory, engine_identity
 
     files, batch = store.get(), context.partition_key
 
     def read(todo: list[str]) -> Iterator[tuple[str, list[dict]]]:
-        from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
         from fusc_pipeline.text.pool import read_frames
 
         if not todo:
             return
-        weights = resolve_weights(Path(config.weights) if config.weights else None)
-        engine = functools.partial(EasyOcrEngine, weights, canvas=config.canvas)
+        engine = engine_factory(config.engine, config.canvas, Path(config.weights) if config.weights else None)
         frames = _frames(files.dataset("scans", batch), todo)
         workers = config.workers or usable_cores()
         reading = read_frames(frames, engine, workers, memory_limit=int(config.memory_gb * 2**30))
@@ -96,7 +97,8 @@ def burned_in_text(
     def produce(draft):
         wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
         new, kept = grow_table(files, draft, "burned_in_text", batch, draft.recipe.key, BURNED_IN_TEXT, wanted, read)
-        draft.metadata |= {"frames": len(wanted), "frames_read_now": new, "frames_kept": kept}
+        raw_text = "kept; it may hold names" if config.keep_text else "not kept"
+        draft.metadata |= {"frames": len(wanted), "frames_read_now": new, "frames_kept": kept, "raw_text": raw_text}
 
     return materialize(
         context,
@@ -104,7 +106,7 @@ def burned_in_text(
         config,
         produce,
         upstream=["scans"],
-        extra={"engine": "easyocr", "weights": WEIGHT_HASHES},
+        extra=engine_identity(config.engine, config.canvas),
         incremental=True,
     )
 

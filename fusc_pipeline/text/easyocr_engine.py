@@ -1,4 +1,4 @@
-"""The EasyOCR engine: its detector and recogniser, run offline from verified weights, one detector pass per frame.
+"""The EasyOCR engine: its detector and recogniser, run offline from verified weights, small text looked at twice.
 
 EasyOCR's `Reader` is not used: it unpickles weights, appends a writable folder to sys.path, deletes and downloads files
 on a wrong hash and quantises by default, which changes confidences. Its networks, box finding and decoding are.
@@ -12,8 +12,9 @@ import numpy as np
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.text import crops
+from fusc_pipeline.text.boxes import Box
 from fusc_pipeline.text.colour import grey_and_chroma
-from fusc_pipeline.text.detector import Box, TextDetector
+from fusc_pipeline.text.detector import TextDetector
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.recogniser import TextRecogniser
 from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HASHES, resolve_weights
@@ -21,7 +22,7 @@ from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HA
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 
 # Raised whenever the arithmetic here changes what is read; part of the fingerprint.
-_REVISION = 1
+_REVISION = 2
 _CACHED_CROPS = 4096
 
 
@@ -30,8 +31,8 @@ class EasyOcrEngine:
 
     weights: folder with both files (None: see `resolve_weights`); compute: device and precision (None: detected, with
     one thread, because several OpenMP threads collapse when cores are shared); canvas: longest side CRAFT sees;
-    text_threshold, low_text, link_threshold, min_size: see `TextDetector`; second_try: below this confidence the other
-    kind of crop is read too, and the surer reading kept.
+    text_threshold, low_text, link_threshold, min_size, zoom: see `TextDetector`; second_try: below this confidence the
+    other kind of crop is read too, and the surer reading kept.
 
     Raises BadSetting when the weights are missing or have another hash.
     """
@@ -48,13 +49,14 @@ class EasyOcrEngine:
         low_text: float = 0.35,
         link_threshold: float = 0.4,
         min_size: int = 5,
+        zoom: float = 1.5,
         second_try: float = 0.6,
     ) -> None:
         folder = resolve_weights(weights)
         compute = compute or Compute.detect(threads=1)
         compute.apply_threads()
         self.detector = TextDetector(
-            folder / DETECTOR_FILE, compute, canvas, text_threshold, low_text, link_threshold, min_size
+            folder / DETECTOR_FILE, compute, canvas, text_threshold, low_text, link_threshold, min_size, zoom
         )
         self.recogniser = TextRecogniser(folder / RECOGNISER_FILE, compute)
         self.second_try = second_try
@@ -64,6 +66,7 @@ class EasyOcrEngine:
             "low_text": low_text,
             "link_threshold": link_threshold,
             "min_size": min_size,
+            "zoom": zoom,
             "second_try": second_try,
             "bf16": compute.bf16,
         }

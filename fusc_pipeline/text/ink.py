@@ -1,6 +1,7 @@
-"""Which pixels of the fan are overlay: coloured ink anywhere, bright ink where words were read, calipers and dots.
+"""Which pixels of the fan are overlay: coloured ink, marks, panels anywhere; bright ink where words were read.
 
-Repainting them is `removal`'s business; colour Doppler is measured here and left alone.
+`drawn` finds marks of one exact level, `panels` the areas words are typed on. Repainting is `removal`'s business;
+colour Doppler is measured here and left alone.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fusc_pipeline.text.drawn import find_drawn
 from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.panels import find_black_plates, find_panels, find_plate
 
 # Chroma against the frame's own tint; B-mode after lossy compression stays below.
 _CHROMA = 36
@@ -21,8 +24,10 @@ _BRIGHT_LEVELS = 18
 _MEDIAN_WINDOW = 41
 # Lines of text are less tall than the first share of the frame, and than the second unless something clear was read.
 _TALLEST, _TALL = 0.2, 0.13
-# Panels (measurement boxes, grey bars) are exactly even along a row for at least so many pixels; speckle never is.
-_PANEL_RUN, _PANEL_AREA, _PANEL_LEVELS = 8, 600, (10, 250)
+# Strokes cover a share of their word's box; where coloured pixels reach this one, they are the strokes.
+_STROKES = 0.1
+# Letters of one line are at most so far apart, and so tall.
+_LETTER_GAP, _LINE_HEIGHT = 9, (8, 40)
 # Small white marks (caliper crosses, dots of dotted lines) outside any word.
 _MARK_LEVEL = 190
 _MARK_CONTRAST = 90
@@ -38,28 +43,58 @@ class Ink:
     chroma_share: float
 
 
-def find_ink(grey: np.ndarray, chroma: np.ndarray, fan: np.ndarray, words: Sequence[Word]) -> Ink:
+def find_ink(
+    grey: np.ndarray, chroma: np.ndarray, fan: np.ndarray, words: Sequence[Word], blocks: Sequence[Word] = ()
+) -> Ink:
     """Overlay pixels of a frame.
 
-    grey, chroma: (H, W) uint8 of `colour.grey_and_chroma`; fan: (H, W) bool; words: what an engine found.
+    grey, chroma: (H, W) uint8 of `colour.grey_and_chroma`; fan: (H, W) bool; words: what an engine found; blocks: words
+    whose strokes could not be told from the tissue: their boxes are ink as a whole.
     """
     coloured = (chroma > _CHROMA) & fan
     flow = cv2.morphologyEx(coloured.astype(np.uint8), cv2.MORPH_OPEN, _disc(_FLOW_DISC))
     if flow.any():
         # What touches a flow area at its rim belongs to it.
         flow = cv2.dilate(flow, _disc(5))
-    mask = coloured & (flow == 0)
+    drawn = find_drawn(grey, fan) & (flow == 0)
+    mask = (coloured & (flow == 0)) | drawn
     for word in words:
         y0, y1, x0, x1 = padded(word, grey.shape)
         inside = np.s_[y0:y1, x0:x1]
-        own = grey[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1]
-        if own.size and fan[inside].any() and not is_tissue(word, grey.shape):
-            # The box as read tells how bright this line is; its surroundings may hold a brighter one.
-            level = int(np.percentile(own, 96))
-            mask[inside] |= _bright(grey[inside], level) | coloured[inside]
-    mask |= _marks(grey) | (_panels(grey) & (flow == 0))
+        box = np.s_[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1]
+        own = grey[box]
+        if not own.size or not fan[inside].any() or is_tissue(word, grey.shape):
+            continue
+        # Coloured words need no ground to be told from the tissue.
+        plate = None if coloured[box].mean() >= _STROKES else find_plate(grey, word)
+        if plate is not None:
+            mask[plate[0] : plate[1], plate[2] : plate[3]] = True
+        # The box as read tells how bright this line is; its surroundings may hold a brighter one.
+        level = int(np.percentile(own, 96))
+        mask[inside] |= _bright(grey[inside], level) | coloured[inside]
+    plates = [find_plate(grey, line) for line in _lines(drawn)]
+    for y0, y1, x0, x1 in [*filter(None, plates), *find_black_plates(grey, fan)]:
+        mask[y0:y1, x0:x1] = True
+    for word in blocks:
+        if not is_tissue(word, grey.shape):
+            mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
+    mask |= _marks(grey) | (find_panels(grey) & (flow == 0))
     mask &= fan
     return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
+
+
+def _lines(drawn: np.ndarray) -> list[Word]:
+    """Drawn marks that stand in a line, as words nobody read: a logo that the fan's edge cuts, for one."""
+    if not drawn.any():
+        return []
+    joined = cv2.dilate(drawn.astype(np.uint8), np.ones((3, _LETTER_GAP), np.uint8))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(joined, connectivity=8)
+    low, high = _LINE_HEIGHT
+    return [
+        Word(int(x), int(y), int(x + w), int(y + h), "", 1.0)
+        for x, y, w, h, _ in stats[1:]
+        if low <= h <= high and w >= _LETTER_GAP + low
+    ]
 
 
 def is_tissue(word: Word, shape: tuple[int, ...]) -> bool:
@@ -88,31 +123,6 @@ def _bright(grey: np.ndarray, level: int) -> np.ndarray:
         return np.ones_like(grey, bool)
     ground = cv2.medianBlur(np.ascontiguousarray(grey), size).astype(np.int16)
     return grey > ground + np.maximum(_BRIGHT_LEVELS, _BRIGHT_SHARE * (level - ground))
-
-
-def _panels(grey: np.ndarray) -> np.ndarray:
-    """Grounds of measurement boxes and grey bars: areas whose rows hold runs of exactly equal pixels."""
-    low, high = _PANEL_LEVELS
-    equal = np.zeros(grey.shape, np.uint8)
-    equal[:, 1:] = (grey[:, 1:] == grey[:, :-1]) & (grey[:, 1:] >= low) & (grey[:, 1:] < high)
-    # An opening keeps runs of _PANEL_RUN - 1 equal steps; the left end of a run is one pixel further left.
-    runs = cv2.morphologyEx(equal, cv2.MORPH_OPEN, np.ones((1, _PANEL_RUN - 1), np.uint8))
-    runs[:, :-1] |= runs[:, 1:]
-    # Lines of type cut a panel into strips.
-    runs = cv2.morphologyEx(runs, cv2.MORPH_CLOSE, np.ones((19, 25), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(runs, connectivity=4)
-    keep = np.zeros(count, bool)
-    for index in np.flatnonzero(stats[:, cv2.CC_STAT_AREA] >= _PANEL_AREA):
-        x, y, w, h = stats[index, :4]
-        keep[index] = index > 0 and _is_upright_box(labels[y : y + h, x : x + w] == index)
-    return keep[labels]
-
-
-def _is_upright_box(shape: np.ndarray) -> bool:
-    """Whether both sides are straight and upright; saturated tissue is even as well, but has no such sides."""
-    # Two columns wide, because an edge may be smoothed; rows that hold type may not reach the sides.
-    left, right = shape[:, :2].any(1).mean(), shape[:, -2:].any(1).mean()
-    return bool(min(left, right) >= 0.4 and shape.mean() >= 0.7)
 
 
 def _marks(grey: np.ndarray) -> np.ndarray:

