@@ -6,7 +6,18 @@ from typing import Any
 
 import dagster as dg
 
-from fusc_pipeline.defs import checks, cleaning, clustering, dataset, evaluation, ingestion, representation, text
+from fusc_pipeline.defs import (
+    audit,
+    checks,
+    cleaning,
+    clustering,
+    dataset,
+    evaluation,
+    ingestion,
+    label_audit,
+    representation,
+    text,
+)
 from fusc_pipeline.defs.jobs import preset_jobs
 from fusc_pipeline.defs.loggers import plain
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
@@ -22,7 +33,9 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
     tests and deployments that bring their own.
     """
-    assets = dg.load_assets_from_modules([ingestion, text, cleaning, dataset, representation, clustering, evaluation])
+    assets = dg.load_assets_from_modules(
+        [ingestion, text, cleaning, dataset, representation, clustering, audit, label_audit, evaluation]
+    )
     return dg.Definitions(
         assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([checks]),

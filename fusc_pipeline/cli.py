@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from fusc_pipeline.errors import BadInput, BadSetting, FuscError
+from fusc_pipeline.scans.datasets import LAYOUTS
 
 BATCH_PARTITIONS = "scan_batch"
 
@@ -30,7 +31,16 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("add-batch", help="register a folder of delivered scans as a scan batch")
     verb.add_argument("folder", type=Path)
-    verb.add_argument("--key", help="batch key (default: the folder's name)")
+    verb.add_argument(
+        "--key",
+        help="batch key; it is shown everywhere, so it must name nobody (default: the folder's name where it lies in "
+        "the data root's inbox, else a number)",
+    )
+    verb.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="auto: FETAL_PLANES_DB is known by its table, all else is plain; folder_per_view: folder names are labels",
+    )
     verb.set_defaults(verb=_add_batch)
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
@@ -47,6 +57,17 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("files", help="which delivered files were rejected, by their names on this machine")
     verb.add_argument("batch")
     verb.set_defaults(verb=_files)
+
+    verb = verbs.add_parser("audit-labels", help="a page to judge a sample of pseudo-labels on, and its answers")
+    verb.add_argument("--batch", action="append", default=[], help="batch key, may be repeated (default: all)")
+    verb.add_argument("--share", type=float, default=0.1, help="share of each view's frames (default: 0.1)")
+    verb.add_argument("--least", type=int, default=5, help="frames of each view at the least (default: 5)")
+    verb.add_argument("--most", type=int, default=1000, help="labelled frames at the most (default: 1000)")
+    verb.add_argument("--unlabelled", type=int, default=30, help="frames without a label (default: 30)")
+    verb.add_argument("--seed", type=int, default=0, help="which frames are drawn (default: 0)")
+    verb.add_argument("--answers", type=Path, help="the file saved on the page: check it and count it")
+    verb.add_argument("--reviewer", default="reader-1", help="a key for who answered, no name (default: reader-1)")
+    verb.set_defaults(verb=_audit_labels)
 
     verb = verbs.add_parser("phantom", help="write a batch of synthetic scans")
     verb.add_argument("folder", type=Path)
@@ -81,11 +102,18 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _add_batch(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.resources.history import run_history
-    from fusc_pipeline.scans.batch import validate_batch_key
+    from fusc_pipeline.scans.datasets import read_data_set, view_folders
+    from fusc_pipeline.scans.files import list_files, validate_batch_key
 
-    folder = arguments.folder.resolve()
-    batch = validate_batch_key(arguments.key or folder.name)
-    _store().inbox().register(batch, folder)
+    folder, inbox = arguments.folder.resolve(), _store().inbox()
+    batch = validate_batch_key(arguments.key or inbox.default_key(folder))
+    inbox.check(batch, folder)
+    views = view_folders(list_files(folder)) if arguments.layout == "folder_per_view" else []
+    if arguments.layout is not None:
+        print(f"layout: {read_data_set(list_files(folder), arguments.layout, views).layout}")
+    inbox.register(batch, folder, arguments.layout, views)
+    if views:
+        print(f"these folder names are labels from now on, make sure that none names a person: {', '.join(views)}")
     with run_history() as instance:
         known = batch in instance.get_dynamic_partitions(BATCH_PARTITIONS)
         if not known:
@@ -110,11 +138,48 @@ def _presets(arguments: argparse.Namespace) -> None:
 def _files(arguments: argparse.Namespace) -> None:
     resource = _store()
     names = resource.inbox().file_names(arguments.batch)
+    # A name that is no text in this locale is shown as far as it is.
+    names = {key: name.encode("utf-8", "replace").decode() for key, name in names.items()}
     rows = resource.get().table("rejected_scans", arguments.batch).to_pylist()
     for row in rows:
         frame = "" if row["frame_index"] is None else f" frame {row['frame_index']}"
         print(f"{names.get(row['file_key'], row['file_key'])}{frame}: {row['reason']}: {row['detail']}")
     print(f"{len(rows)} rejected")
+    store = resource.get()
+    layout = store.require("scans", arguments.batch).metadata.get("layout", "plain")
+    if layout != "plain":
+        from fusc_pipeline.defs.ingestion import unlisted
+
+        keys = unlisted(store.table("scans", arguments.batch, ["file_key", "own_label"]))
+        for key in keys:
+            print(f"{names.get(key, key)}: taken without a label, the data set ({layout}) does not know it")
+        print(f"{len(keys)} not in the data set")
+
+
+def _audit_labels(arguments: argparse.Namespace) -> int:
+    from fusc_pipeline.audit_labels import draw_page, noise_in_words, take_answers
+
+    resource = _store()
+    store, private = resource.get(), resource.inbox().private
+    if arguments.answers is None:
+        from fusc_pipeline.evaluation.label_sample import SampleConfig
+
+        names = ("share", "least", "most", "unlabelled", "seed")
+        config = SampleConfig(**{name: getattr(arguments, name) for name in names})
+        drawn = draw_page(store, private, config, arguments.batch)
+        print(f"sample {drawn.sample}: {drawn.labelled} frames with a label, {drawn.unlabelled} without")
+        print(f"open {drawn.page} in a browser; it shows words from the delivered screens, so leave it where it is")
+        print("then: fusc audit-labels --answers <the file that the page saves>")
+        return 0
+    from fusc_pipeline.runner import run
+
+    sample, answered, frames = take_answers(private, arguments.answers, arguments.reviewer)
+    print(f"sample {sample}: {answered} of {frames} frames judged")
+    failed = run(None, None, 'key:"label_audit"', [])
+    if not failed:
+        print(noise_in_words(store))
+        print("for the page of results: fusc run --select 'key:\"cluster_report\"'")
+    return failed
 
 
 def _phantom(arguments: argparse.Namespace) -> None:

@@ -20,6 +20,10 @@ def _image_id(meaning: str = "SHA-256 (hex) of the decoded pixels and their shap
 # Hugging Face `datasets` reads this struct as an Image column.
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
+# What a frame shows, by scans.content: one B-mode picture; B-mode with colour or power Doppler in it; a trace below or
+# instead of it (M-mode, spectral Doppler); two pictures side by side; a rendered surface.
+CONTENTS = ("b_mode", "colour_flow", "m_mode", "spectral", "dual", "render_3d")
+
 SCANS = _schema(
     _image_id(),
     ("png", pa.binary(), False, "lossless PNG of the decoded frame, grey or RGB; may still show burnt-in identity"),
@@ -35,7 +39,7 @@ SCANS = _schema(
         False,
         "keyed hash of the patient id; of the path's subject or of the file without one",
     ),
-    ("subject_source", pa.string(), False, "where the subject came from: dicom, path or file"),
+    ("subject_source", pa.string(), False, "where the subject came from: dicom, dataset, path or file"),
     ("study_key", pa.string(), True, "keyed hash of the study instance UID"),
     ("source_format", pa.string(), False, "dicom, png, jpeg or tiff"),
     ("transfer_syntax", pa.string(), True, "DICOM transfer syntax UID"),
@@ -47,13 +51,16 @@ SCANS = _schema(
     ("region_y1", pa.int32(), False, "bottom, exclusive"),
     ("region_source", pa.string(), False, "dicom (SequenceOfUltrasoundRegions) or picture (the fan that was found)"),
     ("mm_per_px", pa.float32(), True, "millimetres per pixel, where DICOM gives centimetres"),
+    ("content", pa.string(), False, "what the frame shows, one of CONTENTS; a flag: nothing is left out by it here"),
+    ("own_label", pa.string(), True, "the label that a public data set brings for this image, from its closed list"),
+    ("own_split", pa.string(), True, "train or test as that data set says; never used to divide the corpus"),
 )
 
 REJECTED_SCANS = _schema(
     ("file_key", pa.string(), False, "keyed hash of the file's path in the batch; `fusc files` maps it back locally"),
     ("source_sha256", pa.string(), True, "SHA-256 (hex) of the file's bytes; null when it could not be read"),
     ("frame_index", pa.int32(), True, "the frame concerned; null when the whole file was refused"),
-    ("suffix", pa.string(), False, "the file name's ending, lower case, at most 8 characters"),
+    ("suffix", pa.string(), False, "the file name's ending where it is a known file type, lower case; else empty"),
     ("size_bytes", pa.int64(), False, "bytes"),
     ("reason", pa.string(), False, "short code, one of scans.reading.REASONS"),
     ("detail", pa.string(), False, "what is wrong and what to do, without names or values of identifying attributes"),
@@ -90,13 +97,16 @@ PSEUDO_LABELS = _schema(
 CLEAN_IMAGES = _schema(
     _image_id("image_id of the scan this was made from"),
     ("subject_key", pa.string(), False, "keyed hash of the subject, carried over from the scan"),
-    ("subject_source", pa.string(), False, "where the subject came from: dicom, path or file"),
+    ("subject_source", pa.string(), False, "where the subject came from: dicom, dataset, path or file"),
     ("machine", pa.string(), True, "manufacturer and model, carried over from the scan"),
     ("image", IMAGE, True, "PNG, grey, cropped to the ultrasound region, zero outside the fan; null: quarantined"),
     ("height", pa.int32(), True, "pixels, after the crop"),
     ("width", pa.int32(), True, "pixels, after the crop"),
+    ("crop_x0", pa.int32(), True, "where the crop's left edge lies in the scan, pixels"),
+    ("crop_y0", pa.int32(), True, "where the crop's top edge lies in the scan, pixels"),
     ("fan_confidence", pa.float32(), True, "0 to 1; how well the picture supports the fan's outline"),
     ("ink_share", pa.float32(), True, "share of the fan's pixels that were repainted, 0 to 1"),
+    ("repairs", pa.int32(), True, "times it was cleaned again as a second engine still read text; null: not checked"),
     ("quarantined", pa.string(), True, "why the frame is not passed on, or null"),
 )
 
@@ -106,6 +116,8 @@ CORPUS = _schema(
     ("subject_key", pa.string(), False, "keyed hash; all frames of a subject are in one split"),
     ("machine", pa.string(), True, "manufacturer and model"),
     ("view", pa.string(), True, "pseudo-label, or null"),
+    ("own_label", pa.string(), True, "the label that a public data set brings, carried over from the scan"),
+    ("own_split", pa.string(), True, "train or test as that data set says; `split` is not made from it"),
     ("split", pa.string(), False, "train or test"),
 )
 
@@ -164,6 +176,31 @@ COMPOSITION = _schema(
     ("share", pa.float64(), False, "share of the cluster's labelled images, 0 to 1"),
 )
 
+INPAINTING_AUDIT = _schema(
+    ("measure", pa.string(), False, "residual_text, faint_text, probe_accuracy, leak or probe_power"),
+    ("by", pa.string(), False, "OCR engine, either of them, or what the probe was shown"),
+    ("n", pa.int32(), False, "frames looked at"),
+    ("count", pa.int32(), True, "frames that count: with text left, or judged right by the probe"),
+    ("value", pa.float64(), True, "count / n, or a difference of two such shares; null: not measured, see detail"),
+    ("low", pa.float64(), True, "95 % interval of value: lower end (Wilson, or over subjects for the probe)"),
+    ("high", pa.float64(), True, "upper end"),
+    ("detail", pa.string(), True, "why there is no value, or what it rests on"),
+)
+
+LABEL_AUDIT = _schema(
+    _image_id(),
+    ("scan_batch", pa.string(), False, "partition the image came with"),
+    ("sample", pa.string(), False, "id of the sample that was judged"),
+    ("reviewer", pa.int32(), False, "1, 2, ...; who that is stays in the private folder"),
+    ("stratum", pa.string(), False, "the view the sample was drawn from, or (no label)"),
+    ("stratum_size", pa.int32(), False, "frames of the corpus in the stratum when the sample was drawn"),
+    ("stratum_sample", pa.int32(), False, "of these, frames drawn"),
+    ("view", pa.string(), True, "the pseudo-label that was judged, or null"),
+    ("answer", pa.string(), False, "right, wrong or unclear; wrong without a label: one was missed"),
+    ("correct_view", pa.string(), True, "where wrong: the view the reviewer names, null for none of the fifteen"),
+    ("label_now", pa.string(), True, "the corpus's label of this image when this table was made, or null"),
+)
+
 # asset key -> schema of its table
 TABLES: dict[str, pa.Schema] = {
     "scans": SCANS,
@@ -180,4 +217,6 @@ TABLES: dict[str, pa.Schema] = {
     "supervised": CLUSTERS,
     "purity_report": PURITY,
     "cluster_composition": COMPOSITION,
+    "inpainting_audit": INPAINTING_AUDIT,
+    "label_audit": LABEL_AUDIT,
 }

@@ -6,7 +6,7 @@ import pytest
 
 from fusc_pipeline.hashing import image_id
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
+from fusc_pipeline.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 
 
 @pytest.fixture(scope="session")
@@ -27,11 +27,48 @@ def phantom_frames():
     return frames
 
 
-def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, quarantine: int = 0) -> None:
-    """Publish what the ingestion and text stages would have: clean images and pseudo-labels of one batch."""
+LABEL_BOX = (30, 30, 66, 42)  # where every frame of `fill_store` carried its label
+
+
+def scan_row(identity: str, pixels, subject: str, own_label: str | None, own_split: str | None) -> dict:
+    """A row of SCANS for a grey frame that fills its picture, a label still on it."""
     from fusc_pipeline.png import encode_png
 
-    clean, named, scans = [], [], []
+    height, width = pixels.shape
+    x0, y0, x1, y1 = LABEL_BOX
+    screen = pixels.copy()
+    screen[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3] = 255
+    return {
+        "image_id": identity,
+        "png": encode_png(screen),
+        "height": height,
+        "width": width,
+        "source_sha256": identity,
+        "file_key": identity[:32],
+        "frame_index": 0,
+        "n_frames": 1,
+        "subject_key": subject,
+        "subject_source": "dataset",
+        "source_format": "png",
+        "region_x0": 0,
+        "region_y0": 0,
+        "region_x1": width,
+        "region_y1": height,
+        "region_source": "picture",
+        "content": "b_mode",
+        "own_label": own_label,
+        "own_split": own_split,
+    }
+
+
+def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, quarantine: int = 0, own=()) -> None:
+    """Publish what the ingestion and text stages would have: scans, their words, clean images and pseudo-labels.
+
+    own: (own_label, own_split) of each frame, for scans of a public data set.
+    """
+    from fusc_pipeline.png import encode_png
+
+    clean, named, scans, words = [], [], [], []
     for place, (pixels, view, subject) in enumerate(frames):
         identity = image_id(pixels)
         bad = place < quarantine
@@ -45,16 +82,24 @@ def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, qua
                 "image": image,
                 "height": None if bad else pixels.shape[0],
                 "width": None if bad else pixels.shape[1],
+                "crop_x0": None if bad else 0,
+                "crop_y0": None if bad else 0,
                 "fan_confidence": None if bad else 0.9,
                 "ink_share": None if bad else 0.01,
                 "quarantined": "no fan" if bad else None,
             }
         )
+        scans.append(scan_row(identity, pixels, subject, *(own[place] if own else (None, None))))
         found = view if labels else None
-        named.append({"image_id": identity, "view": found, "reason": "labelled" if found else "no_text"})
+        match = {"view": found, "alias": found.upper() if found else None}
+        score = 0.9 if found else None
+        named.append({"image_id": identity, "reason": "labelled" if found else "no_match", **match, "score": score})
+        box = dict(zip(("x0", "y0", "x1", "y1"), LABEL_BOX, strict=True))
+        words.append({"image_id": identity, "word": 0, **box, "confidence": 0.9, "n_views": int(labels), **match})
     tables = {
         "scans": pa.Table.from_pylist(scans, schema=SCANS),
         "rejected_scans": pa.Table.from_pylist([], schema=REJECTED_SCANS),
+        "burned_in_text": pa.Table.from_pylist(words, schema=BURNED_IN_TEXT),
         "clean_images": pa.Table.from_pylist(clean, schema=CLEAN_IMAGES),
         "pseudo_labels": pa.Table.from_pylist(named, schema=PSEUDO_LABELS),
     }

@@ -8,6 +8,8 @@ from fusc_pipeline.defs.tables import embedding_arrays
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 
+PUBLISHED_NOISE = 0.02  # "under 2 %" of the labels the paper's authors reviewed
+
 
 def _result(passed: bool, description: str, severity=dg.AssetCheckSeverity.ERROR, **metadata) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
@@ -115,3 +117,58 @@ def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
 
 
 every_image_assigned = [_every_image_assigned(model) for model in MODELS]
+
+
+@dg.asset_check(asset="inpainting_audit", blocking=True)
+def no_word_is_left(store: StoreResource) -> dg.AssetCheckResult:
+    """Neither OCR engine reads a word of three letters or more on the sampled clean images."""
+    from fusc_pipeline.evaluation.removal_audit import EITHER, RESIDUAL, figure
+
+    files = store.get()
+    found = figure(files.table("inpainting_audit").to_pandas(), RESIDUAL, EITHER)
+    tolerated = files.require("inpainting_audit").config["tolerated_residual"]
+    return _result(
+        found.n > 0 and found.value <= tolerated,
+        f"a word can still be read on {found.count} of {found.n} sampled clean images ({found.low:.1%} to "
+        f"{found.high:.1%} of all): look at the worst-*.png in {files.folder('inpainting_audit')}. If it is text, "
+        "raise burned_in_text.canvas and run again; if it is anatomy, set inpainting_audit.tolerated_residual.",
+        images=found.n,
+        with_text=found.count,
+    )
+
+
+@dg.asset_check(asset="inpainting_audit")
+def labels_do_not_leak(store: StoreResource) -> dg.AssetCheckResult:
+    """A network tells the view from where a label stood no better than from elsewhere on the same frames."""
+    from fusc_pipeline.evaluation.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
+
+    files = store.get()
+    table = files.table("inpainting_audit").to_pandas()
+    leak, power = figure(table, LEAK, PROBE), figure(table, POWER, UNCLEANED_PROBE)
+    tolerated = files.require("inpainting_audit").config["tolerated_leak"]
+    if leak.value is None:
+        return _result(True, "", measured=leak.detail)
+    return _result(
+        leak.low <= tolerated,
+        f"where labels stood, the view is told on {leak.value:.1%} more frames than elsewhere ({leak.low:.1%} to "
+        f"{leak.high:.1%}, tolerated {tolerated:.1%}): clustering may follow traces of the text. Look at the worst "
+        "cases of inpainting_audit, and train with them left out before believing a purity.",
+        dg.AssetCheckSeverity.WARN,
+        measured="yes" if power.low > 0 else "the probe is too weak: it does not even read uncleaned labels",
+        leak=leak.value,
+    )
+
+
+@dg.asset_check(asset="label_audit")
+def labels_are_right(store: StoreResource) -> dg.AssetCheckResult:
+    """Reviewers found no more noise in the pseudo-labels than the published study did."""
+    from fusc_pipeline.evaluation.label_noise import overall
+
+    rate = overall(store.get().table("label_audit").to_pandas())
+    return _result(
+        rate.low <= PUBLISHED_NOISE,
+        f"{rate.low:.1%} or more of the labels are wrong (published: under {PUBLISHED_NOISE:.0%}): see the wrong ones "
+        "in the report, and raise pseudo_labels.min_score or add the misread words to the lexicon.",
+        dg.AssetCheckSeverity.WARN,
+        judged=rate.n,
+    )

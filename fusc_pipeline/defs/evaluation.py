@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.defs.audit import WORST
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
 from fusc_pipeline.defs.models import HISTORY, clean_pngs
@@ -109,10 +110,12 @@ def cluster_gallery(
         "purity_report",
         "cluster_composition",
         "cluster_gallery",
+        "inpainting_audit",
+        "label_audit",
     ],
     group_name=GROUP,
     kinds={"html"},
-    code_version="1",
+    code_version="2",
 )
 def cluster_report(
     context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource, corpus: TableHandle
@@ -137,6 +140,7 @@ def cluster_report(
         draft.metadata |= {"page_kb": len(page) // 1024}
 
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
+    upstream += ["inpainting_audit", "label_audit"]
     result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs)
     page = files.folder("cluster_report") / PAGE
     temporary = files.root / f".{PAGE}.tmp-{os.getpid()}"
@@ -173,6 +177,7 @@ def _gallery(files: Store, n_clusters: int):
 
 
 def _report_input(files: Store, batches: list[str], n_clusters: int):
+    from fusc_pipeline.evaluation.audit_sections import label_section
     from fusc_pipeline.evaluation.embedding_map import embedding_map
     from fusc_pipeline.evaluation.figures import cluster_bars, confusion_figure, learning_curves
     from fusc_pipeline.evaluation.report import ReportInput
@@ -207,11 +212,25 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
         gallery_scope=scope,
         curves=_curves(files, learning_curves),
         stopped=_stopped(files),
+        removal=_removal(files),
+        labels=label_section(files.table("label_audit").to_pandas()),
         provenance=_provenance(files),
         phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **pictures,
     )
+
+
+def _removal(files: Store):
+    from fusc_pipeline.evaluation.audit_sections import AuditPicture, removal_section
+    from fusc_pipeline.evaluation.gallery import thumbnail
+
+    folder = files.folder("inpainting_audit")
+    pictures = [
+        AuditPicture(thumbnail((folder / case["covered"]).read_bytes(), 480)[0], case["why"])
+        for case in json.loads((folder / WORST).read_text())
+    ]
+    return removal_section(files.table("inpainting_audit").to_pandas(), pictures)
 
 
 def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] | None = None):

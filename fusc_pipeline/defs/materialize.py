@@ -3,16 +3,13 @@
 No asset logic lives here, only what all of them share.
 """
 
-import contextlib
-import errno
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from fusc_pipeline.errors import FuscError
+from fusc_pipeline.defs.failures import full_disk, refusals
 from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
 
 
@@ -45,27 +42,6 @@ class ParallelConfig(AssetConfig):
         description="Worker processes; 0: one per core this process may use.",
         json_schema_extra={"runtime": True},
     )
-
-
-# Faults of the program: trying again would only repeat them. What a retry can cure (a lost device, a killed worker, a
-# file system that comes back) is a RuntimeError, MemoryError or OSError.
-_FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turn refused input, and faults of the program, into a failure that is not retried: it would happen again."""
-    try:
-        yield
-    except FuscError as refusal:
-        raise dg.Failure(description=str(refusal), allow_retries=False) from refusal
-    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError) as signal:
-        # Left alone, the retry policy would start the step again half a minute after somebody pressed Ctrl-C.
-        raise dg.Failure(
-            description="stopped by a signal; run again, it continues from its last checkpoint", allow_retries=False
-        ) from signal
-    except _FAULTS as fault:
-        raise dg.Failure(description=f"{type(fault).__name__}: {fault}", allow_retries=False) from fault
 
 
 def column_schema(asset: str) -> dict[str, Any]:
@@ -101,11 +77,11 @@ def materialize(
     `upstream` names assets whose data versions are inputs (of this partition where they have it); `inputs` adds
     others; `extra` is what else decides the result (engine, weights); `model` and `incremental`: see
     `Store.write`. `produce` writes files and `draft.metadata`.
-    A FuscError becomes a failure that is not retried: the same input would be refused again.
+    How a failure is told, and whether it is retried: see `failures`.
     """
     asset = context.asset_key.to_user_string()
     partition = context.partition_key if context.assets_def.partitions_def is not None else None
-    with refusals(), full_disk(asset, store):
+    with refusals(discreet=asset in PARTITIONED, private=store.private), full_disk(asset, store):
         versions = {name: _upstream_version(store, name, partition) for name in upstream}
         recipe = Recipe(
             context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {}
@@ -121,29 +97,12 @@ def materialize(
         return _result(store, store.require(asset, partition), cache="miss")
 
 
-@contextlib.contextmanager
-def full_disk(asset: str, store: Store) -> Iterator[None]:
-    """Turn a full or read-only disk into a failure that says so; waiting and retrying would not help."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FATAL_OS_ERRORS:
-            raise
-        raise dg.Failure(
-            description=f"{asset}: {os.strerror(error.errno)} while writing under {store.root}; nothing half-written "
-            "is visible and the last good version is in use. Free space (or raise the quota), then run again.",
-            allow_retries=False,
-        ) from error
-
-
-_FATAL_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-
-
 def _upstream_version(store: Store, name: str, partition: str | None) -> str:
     return store.require(name, partition if name in PARTITIONED else None).data_version
 
 
-# Assets made per scan batch; an asset outside this set is made once for the whole corpus.
+# Assets made per scan batch; an asset outside this set is made once for the whole corpus. Only these see delivered
+# files or pixels that were not cleaned, so that their errors are told without their words.
 PARTITIONED = frozenset({"scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images"})
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fusc_pipeline.evaluation.facts import Facts
 from fusc_pipeline.evaluation.tables import percent
-from fusc_pipeline.evaluation.wording import counted, listed, model_words
+from fusc_pipeline.evaluation.wording import counted, listed, model_words, tight
 from fusc_pipeline.views import PAPER_VIEW_SHARES
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def caveats(given: "ReportInput", facts: Facts) -> list[Caveat]:
     """The warnings that apply, grave ones first, each kind at most once."""
     found = [
         *_phantom(given),
+        *_removal(given),
         *_labels(given, facts),
         *_chance(given, facts),
         *_self_labelling(given),
@@ -50,8 +51,8 @@ def caveats(given: "ReportInput", facts: Facts) -> list[Caveat]:
         *_held_back(facts),
         *_seeds(given),
     ]
-    tight = [Caveat(c.title.replace(" %", "\u00a0%"), c.text.replace(" %", "\u00a0%"), c.grave) for c in found]
-    return sorted(tight, key=lambda caveat: not caveat.grave)
+    kept = [Caveat(tight(c.title), tight(c.text), c.grave) for c in found]
+    return sorted(kept, key=lambda caveat: not caveat.grave)
 
 
 def _phantom(given: "ReportInput") -> list[Caveat]:
@@ -62,6 +63,16 @@ def _phantom(given: "ReportInput") -> list[Caveat]:
         "page; they say nothing about clinical performance and must not be quoted as such."
     )
     return [Caveat("These are synthetic frames: they test the machinery, not clinical performance.", text, True)]
+
+
+def _removal(given: "ReportInput") -> list[Caveat]:
+    found, removal = [], given.removal
+    if removal is not None and not removal.clean:
+        found.append(Caveat("Text is left on some frames.", f"{removal.text} Do not pass the frames on.", True))
+    if removal is not None and removal.leak_good is False:
+        text = f"{removal.leak} Groups may follow those traces instead of the anatomy."
+        found.append(Caveat("What was written on the frames can still be told.", text, True))
+    return found
 
 
 def _labels(given: "ReportInput", facts: Facts) -> list[Caveat]:
@@ -211,7 +222,7 @@ def limits(given: "ReportInput", facts: Facts) -> list[str]:
     found = [*_limits_of_few(given, facts)] if 0 < facts.n_frames < SMALL_CORPUS else []
     if not facts.n_labelled:
         found.append("Whether a group is one view. Only a person looking at the pictures below can say that.")
-    else:
+    elif given.labels is None:
         found.append(
             "Whether the labels are right. They were read from text on the screen; a wrong one counts against a group "
             "that is right."
@@ -219,7 +230,7 @@ def limits(given: "ReportInput", facts: Facts) -> list[str]:
     if facts.n_machines == 1 and not facts.machines_unknown:
         found.append(f"How it would do on another machine: every frame comes from one model, {facts.machines[0][0]}.")
     found.append("Whether a frame is a correct standard plane, or the anatomy normal. Groups go by likeness only.")
-    return [text.replace(" %", "\u00a0%") for text in found]
+    return [tight(text) for text in found]
 
 
 def _limits_of_few(given: "ReportInput", facts: Facts) -> list[str]:

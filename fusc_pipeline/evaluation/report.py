@@ -12,6 +12,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from fusc_pipeline.evaluation import tables, wording
+from fusc_pipeline.evaluation.audit_sections import LabelSection, RemovalSection
 from fusc_pipeline.evaluation.caveats import caveats, limits
 from fusc_pipeline.evaluation.facts import FEW_LABELS, Facts, gather, groups_in_brief
 from fusc_pipeline.evaluation.figures import MOST_NUMBERED
@@ -41,6 +42,7 @@ class ReportInput:
     heading.
     chance: from `tables.chance_lines` for the shown model and seed; None or empty: no line.
     stopped: for self-labelling runs that a stop rule ended: columns model, n_clusters, seed, stopped_because.
+    removal, labels: from `audit_sections`; None: the audit was not made, or nothing was judged.
     provenance: heading → name → value (fingerprints, configuration, versions).
     phantom: the frames are synthetic. made_at: when, as text; the page itself reads no clock.
     """
@@ -61,6 +63,8 @@ class ReportInput:
     curves: Mapping[str, bytes] = field(default_factory=dict)
     chance: Mapping[int, Mapping[str, float]] | None = None
     stopped: pd.DataFrame | None = None
+    removal: RemovalSection | None = None
+    labels: LabelSection | None = None
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phantom: bool = False
     made_at: str | None = None
@@ -127,6 +131,7 @@ def render_report(given: ReportInput) -> str:
         "counted": wording.counted,
         "listed": wording.listed,
         "sentence": wording.sentence,
+        "tight": wording.tight,
     }
     return environment.get_template("report.html").render(
         given=given,

@@ -92,6 +92,11 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
+def tight(text: str) -> str:
+    """Per cent signs kept on the line of their number."""
+    return text.replace(" %", "\u00a0%")
+
+
 def sentence(text: str) -> str:
     """A code such as `too_large` as words with a capital."""
     words = text.replace("_", " ").strip()

@@ -34,7 +34,8 @@ RECORD = "_fingerprint.json"
 CURRENT = "current"
 WHOLE = "_"  # folder name of an unpartitioned asset
 KEEP_VERSIONS = 3  # superseded versions kept, so that going back to an earlier configuration costs nothing
-PRIVATE_ASSETS = frozenset({"scans"})  # pixels that may still name somebody: folder mode 0700
+# Pixels that may still name somebody, and words read from them: folders 0700, files 0600, whatever the umask.
+PRIVATE_ASSETS = frozenset({"scans", "burned_in_text"})
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Store:
         if "://" in str(root):
             raise BadSetting(f"FUSC_DATA={root}: only a local folder is supported so far; give a path")
         self.root = Path(root).absolute()
+        self.private = self.root / "private"  # the owner's: key, local paths, file names, words of errors
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -204,9 +206,10 @@ class Store:
         work = self.work(asset, partition, recipe.key if incremental else fingerprint)
         _sweep(slot)
         draft_folder = slot / f".{_version(fingerprint)}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        draft_folder.mkdir(parents=True)
+        slot.mkdir(parents=True, exist_ok=True)
         if asset in PRIVATE_ASSETS:
             slot.parent.chmod(0o700)
+        draft_folder.mkdir(mode=0o700 if asset in PRIVATE_ASSETS else 0o777)
         began = time.time()
         try:
             draft = Draft(draft_folder, recipe, work, TABLES.get(asset), asset)
@@ -228,6 +231,9 @@ class Store:
             for path in _files(draft_folder):
                 _fsync(path)
             _write_text(draft_folder / RECORD, json.dumps(asdict(record), indent=1, sort_keys=True))
+            if asset in PRIVATE_ASSETS:
+                for path in draft_folder.rglob("*"):
+                    path.chmod(0o700 if path.is_dir() else 0o600)
             self._publish(slot, draft_folder, fingerprint)
         except BaseException:
             shutil.rmtree(draft_folder, ignore_errors=True)

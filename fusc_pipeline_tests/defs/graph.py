@@ -13,6 +13,7 @@ SMALL = {
     "fusc_simclr": {"n_clusters": [4], "seeds": [0, 1], "epochs": 1, "batch_size": 16},
     "fusc_simclr_selflabel": {"epochs": 1, "batch_size": 16},
     "supervised": {"epochs": 1, "batch_size": 16, "image_size": 32},
+    "inpainting_audit": {"sample": 8, "probe_steps": 2, "pictures": 2},
 }
 CORPUS_ON = 'key:"corpus"+'  # the corpus and everything made from it
 _COMPUTING = {
@@ -22,6 +23,7 @@ _COMPUTING = {
     "fusc_simclr",
     "fusc_simclr_selflabel",
     "supervised",
+    "inpainting_audit",
 }
 
 

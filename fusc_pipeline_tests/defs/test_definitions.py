@@ -14,9 +14,24 @@ GROUPS = {
     "dataset": {"corpus"},
     "representation": {"simclr_encoder", "simclr_embeddings", "simclr_neighbors"},
     "clustering": {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"},
-    "evaluation": {"purity_report", "cluster_composition", "cluster_gallery", "cluster_report"},
+    "evaluation": {
+        "purity_report",
+        "cluster_composition",
+        "cluster_gallery",
+        "cluster_report",
+        "inpainting_audit",
+        "label_audit",
+    },
 }
-ON_GPU = {"burned_in_text", "simclr_encoder", "simclr_embeddings", "fusc_simclr", "fusc_simclr_selflabel", "supervised"}
+ON_GPU = {
+    "burned_in_text",
+    "simclr_encoder",
+    "simclr_embeddings",
+    "fusc_simclr",
+    "fusc_simclr_selflabel",
+    "supervised",
+    "inpainting_audit",
+}
 
 
 @pytest.fixture(scope="module")

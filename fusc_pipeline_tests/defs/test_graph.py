@@ -20,6 +20,8 @@ MADE = {
     "cluster_composition",
     "cluster_gallery",
     "cluster_report",
+    "inpainting_audit",
+    "label_audit",
 }
 
 

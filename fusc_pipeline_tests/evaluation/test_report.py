@@ -8,9 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusc_pipeline.evaluation import composition, figures, report, tables
+from fusc_pipeline.evaluation import composition, figures, removal_audit, report, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
+from fusc_pipeline.evaluation.audit_sections import AuditPicture, label_section, removal_section
 from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
+from fusc_pipeline.evaluation.leak_probe import Leak, Share
+from fusc_pipeline.evaluation.residual import Found
+from fusc_pipeline.schemas import LABEL_AUDIT
 from fusc_pipeline_tests.evaluation import corpora
 
 
@@ -170,6 +174,42 @@ def test_shares_never_round_to_all_or_nothing():
 def test_pictures_of_an_unknown_kind_are_refused():
     with pytest.raises(ValueError, match="GIF89a"):
         report.data_uri(b"GIF89a..")
+
+
+def audited(left: int = 0, leak: float = 0.0):
+    """The section on text removal: `left` of 40 frames with a word, and a leak of this size."""
+    found = {"easyocr": {str(i): Found(((0, 0, 9, 9),) * (i < left), ()) for i in range(40)}}
+    accuracy = {name: Share(30, 0.3, 0.25, 0.35) for name in ("former_text", "control", "uncleaned")}
+    probe = Leak(100, 12, accuracy, Share(None, leak, leak - 0.04, leak + 0.04), Share(None, 0.5, 0.4, 0.6))
+    rows = removal_audit.residual_rows(found) + removal_audit.leak_rows(probe, None)
+    return removal_section(pd.DataFrame(rows), [AuditPicture(corpora.png(), "3.0 % of the picture repainted")])
+
+
+def judged(noise: int = 1):
+    """The section on labels: 20 frames of one view judged, so many of them wrong."""
+    rows = [
+        (f"{i:064x}", "b", "0" * 12, 1, "Spine", 200, 20, "Spine", "wrong" if i < noise else "right", None, "Spine")
+        for i in range(20)
+    ]
+    return label_section(pd.DataFrame(rows, columns=LABEL_AUDIT.names))
+
+
+def test_the_audits_have_a_section_in_plain_words():
+    page = Page(report.render_report(page_input(removal=audited(), labels=judged())))
+    assert "found no word on any" in page.text and "do not give the label away" in page.text
+    assert "Of 20 labels drawn at random and judged by a person 1 is wrong" in page.text
+    assert "Spine 20 1 5.0 (0.1 to 24.9)" in page.text
+    assert "Whether the labels are right. They were read" not in page.text
+    assert not re.search(r"\b(nan|None)\b", page.text)
+    without = Page(report.render_report(page_input()))
+    assert "Can it be trusted?" not in without.text and "Whether the labels are right" in without.text
+
+
+def test_text_left_and_leaks_are_said_at_the_top():
+    text = Page(report.render_report(page_input(removal=audited(left=2, leak=0.2)))).text
+    top = text[: text.index("were cleaned of text and sorted")]
+    assert "Text is left on some frames." in top and "On 2 of 40 cleaned frames" in top
+    assert "What was written on the frames can still be told." in top
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ ops:
   clean_images: {config: {workers: 1}}
   simclr_encoder: {config: {epochs: 1, batch_size: 8, image_size: 32}}
   supervised: {config: {epochs: 1, batch_size: 8, image_size: 32}}
+  inpainting_audit: {config: {sample: 4}}
   kmeans_simclr: {config: {n_clusters: [3], seeds: [0], n_init: 1}}
   fusc_simclr: {config: {n_clusters: [3], seeds: [0], epochs: 1, batch_size: 8}}
   fusc_simclr_selflabel: {config: {epochs: 1, batch_size: 8}}
@@ -147,7 +148,7 @@ def test_refusals_name_the_thing_and_say_what_to_do(project, command, message):
 def test_without_a_key_ingestion_refuses(project):
     (project / "in").mkdir()
     (project / "in" / "x.png").write_bytes(b"x")
-    assert run(project, "fusc", "add-batch", "in").returncode == 0
+    assert run(project, "fusc", "add-batch", "in", "--key", "in").returncode == 0
     refused = run(project, "fusc", "run", "--batch", "in", "--select", "scans")
     assert refused.returncode == 1
     assert "run `fusc init`" in refused.stdout

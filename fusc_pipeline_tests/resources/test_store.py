@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.resources.store import RECORD, Recipe, Store
-from fusc_pipeline.schemas import PSEUDO_LABELS
+from fusc_pipeline.schemas import PSEUDO_LABELS, TABLES
 
 ROW = {"image_id": "a", "view": "Brain", "alias": "brain", "score": 1.0, "reason": "labelled"}
 
@@ -203,3 +204,20 @@ def test_what_a_killed_run_left_is_continued_only_from_the_same_inputs(store):
     with store.write("simclr_encoder", None, Recipe("1"), {"scans": "grown"}, incremental=True) as draft:
         assert (draft.work / "checkpoint").exists()
         draft.path("weights").write_text("x")
+
+
+@pytest.mark.parametrize("asset", ["scans", "burned_in_text"])
+def test_what_may_name_somebody_is_closed_to_others_whatever_the_umask(store, asset):
+    before = os.umask(0)
+    try:
+        with store.write(asset, "b1", Recipe("1"), {}) as draft:
+            draft.write_table(pa.Table.from_pylist([], schema=TABLES[asset]))
+            draft.path("beside.parquet").write_bytes(b"x")
+            assert stat.S_IMODE(draft.folder.stat().st_mode) == 0o700  # while it is written, too
+            (draft.work / "part").touch()
+            assert stat.S_IMODE((store.root / "work" / asset).stat().st_mode) == 0o700
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((store.root / "assets" / asset).stat().st_mode) == 0o700
+    files = [path for path in store.folder(asset, "b1").rglob("*") if path.is_file()]
+    assert len(files) == 3 and {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
