@@ -58,7 +58,7 @@ SCANS = _schema(
 
 REJECTED_SCANS = _schema(
     ("file_key", pa.string(), False, "keyed hash of the file's path in the batch; `fusc files` maps it back locally"),
-    ("source_sha256", pa.string(), True, "SHA-256 (hex) of the file's bytes; null when it could not be read"),
+    ("source_sha256", pa.string(), True, "SHA-256 (hex) of the file's bytes; null: not read, or no picture"),
     ("frame_index", pa.int32(), True, "the frame concerned; null when the whole file was refused"),
     ("suffix", pa.string(), False, "the file name's ending where it is a known file type, lower case; else empty"),
     ("size_bytes", pa.int64(), False, "bytes"),

@@ -17,12 +17,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from fusc_pipeline.defs.gpu import POOL
 from fusc_pipeline.errors import FuscError
 from fusc_pipeline.resources.store import Store
 
 # Faults of the program: trying again would only repeat them. What a retry can cure (a lost device, a killed worker, a
 # file system that comes back) is a RuntimeError, MemoryError or OSError.
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
+RETRIES, RETRY_SECONDS = 2, 30  # the second wait is twice the first
 _FATAL_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LINE = re.compile(rf'File "{re.escape(str(_PACKAGE))}/([\w/]+\.py)", line (\d+)')
@@ -43,16 +45,27 @@ def refusals(discreet: bool = True, private: Path | None = None) -> Iterator[Non
         # Its cause may be the very message that the refusal leaves out.
         raise dg.Failure(description=str(refusal), allow_retries=False) from (None if discreet else refusal)
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        # Left alone, the retry policy would start the step again half a minute after somebody pressed Ctrl-C.
+        # Not to be tried again: somebody pressed Ctrl-C.
         raise dg.Failure(
             description="stopped by a signal; run again, it continues from its last checkpoint", allow_retries=False
         ) from None
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is ends the step, told in this module's words
         lasting = isinstance(error, _FAULTS)
-        if not (discreet or lasting):
-            raise
         words = _without_words(error, private) if discreet else f"{type(error).__name__}: {error}"
         raise dg.Failure(description=words, allow_retries=not lasting) from (None if discreet else error)
+
+
+@contextlib.contextmanager
+def retried(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Ask Dagster to run a GPU step again when it failed in a way that may pass (`Failure.allow_retries`)."""
+    try:
+        yield
+    except dg.Failure as failure:
+        if not failure.allow_retries or context.op_def.pool != POOL or context.retry_number >= RETRIES:
+            raise
+        wait = RETRY_SECONDS * 2**context.retry_number
+        context.log.warning(f"{failure.description}; trying again in {wait} s")
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=wait) from None
 
 
 @contextlib.contextmanager

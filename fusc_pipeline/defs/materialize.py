@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from fusc_pipeline.defs.failures import full_disk, refusals
+from fusc_pipeline.defs.failures import full_disk, refusals, retried
 from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
 
 
@@ -81,7 +81,11 @@ def materialize(
     """
     asset = context.asset_key.to_user_string()
     partition = context.partition_key if context.assets_def.partitions_def is not None else None
-    with refusals(discreet=asset in PARTITIONED, private=store.private), full_disk(asset, store):
+    with (
+        retried(context),
+        refusals(discreet=asset in PARTITIONED, private=store.private),
+        full_disk(asset, store),
+    ):
         versions = {name: _upstream_version(store, name, partition) for name in upstream}
         recipe = Recipe(
             context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {}

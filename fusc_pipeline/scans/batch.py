@@ -143,7 +143,9 @@ def scan_file(
                 refusal = RejectedScan("no_scan", error.reason)
                 outcomes.append(rejection(file, file_key, source, size, refusal, frame.frame_index))
     except RejectedScan as error:
-        outcomes.append(rejection(file, file_key, source, size, error))
+        # Of a text file the hash could be guessed, of a picture not.
+        kept = None if error.reason == "not_an_image" else source
+        outcomes.append(rejection(file, file_key, kept, size, error))
     except OSError as error:
         outcomes.append(rejection(file, file_key, source, size, RejectedScan("unreadable", type(error).__name__)))
     return outcomes

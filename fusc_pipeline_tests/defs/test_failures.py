@@ -7,8 +7,11 @@ import dagster as dg
 import pytest
 from dagster._core.events import DagsterEvent
 from dagster._serdes import serialize_value
+from pydantic import Field
 
+from fusc_pipeline.defs import failures
 from fusc_pipeline.defs.failures import full_disk, refusals
+from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.guarded import ordered_map
 from fusc_pipeline.resources.store import Store
@@ -106,8 +109,40 @@ def test_refusals_are_told_as_they_are_without_what_caused_them():
 def test_assets_that_see_no_delivered_file_tell_all():
     with pytest.raises(dg.Failure, match="KeyError: 'weights'"), refusals(discreet=False):
         raise KeyError("weights")
-    with pytest.raises(RuntimeError, match="CUDA"), refusals(discreet=False):  # the retry policy is Dagster's part
+    with pytest.raises(dg.Failure, match="CUDA is gone") as raised, refusals(discreet=False):
         raise RuntimeError("CUDA is gone")
+    assert raised.value.allow_retries and isinstance(raised.value.__cause__, RuntimeError)
+
+
+@pytest.mark.parametrize(("pool", "error", "attempts"), [
+    ("gpu", RuntimeError("CUDA is gone"), 3), ("gpu", BadInput("no images"), 1), (None, RuntimeError("gone"), 1),
+])  # fmt: skip
+def test_a_gpu_step_is_tried_again_when_that_may_help(monkeypatch, pool, error, attempts):
+    monkeypatch.setattr(failures, "RETRY_SECONDS", 0)
+    tried = []
+
+    @dg.asset(pool=pool)
+    def trains(context: dg.AssetExecutionContext) -> None:
+        tried.append(context.retry_number)
+        with failures.retried(context), refusals(discreet=False):
+            raise error
+
+    result = dg.materialize([trains], raise_on_error=False)
+    assert not result.success and tried == list(range(attempts))
+    failed = next(event for event in result.all_events if event.is_step_failure)
+    assert str(error) in failed.step_failure_data.user_failure_data.description
+
+
+def test_a_setting_that_dagster_refuses_is_not_tried_again():
+    class Limited(dg.Config):
+        epochs: int = Field(default=1, ge=1)
+
+    @dg.asset(**GPU_OP)
+    def trains(config: Limited) -> None:
+        """Never reached."""
+
+    result = dg.materialize([trains], run_config={"ops": {"trains": {"config": {"epochs": 0}}}}, raise_on_error=False)
+    assert not result.success and not any(event.is_step_up_for_retry for event in result.all_events)
 
 
 def test_a_full_disk_is_told_without_the_file(tmp_path):
