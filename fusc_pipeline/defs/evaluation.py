@@ -235,6 +235,8 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
         removal=_removal(files),
         labels=label_section(files.table("label_audit").to_pandas()),
         provenance=_provenance(files),
+        groups=_purity(files, "groups"),
+        samples=_samples(files),
         phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **pictures,
@@ -257,10 +259,24 @@ def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] 
     return pa.concat_tables([files.table(asset, batch, columns) for batch in batches]).to_pandas()
 
 
-def _purity(files: Store):
-    """The purity report against the fifteen views."""
+def _purity(files: Store, label_set: str = "views"):
+    """The purity report against the fifteen views, or against their merged groups."""
     purity = files.table("purity_report").to_pandas()
-    return purity[purity["label_set"] == "views"]
+    return purity[purity["label_set"] == label_set]
+
+
+def _samples(files: Store):
+    """A frame of each view."""
+    import pyarrow.compute as pc
+
+    from fusc_pipeline.evaluation.gallery import view_samples
+
+    corpus = files.table("corpus")
+
+    def image(image_id: str) -> bytes:
+        return dict(clean_pngs(files, corpus.filter(pc.field("image_id") == image_id)))[image_id]
+
+    return view_samples(corpus.to_pandas(), image)
 
 
 def _curves(files: Store, draw) -> dict[str, bytes]:

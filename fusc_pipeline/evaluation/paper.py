@@ -60,6 +60,12 @@ TABLES: tuple[PaperTable, ...] = (
 )  # fmt: skip
 
 
+def paper_tables(summary: pd.DataFrame) -> list[tuple[PaperTable, list["OurRow"]]]:
+    """Tables 1 to 3 with our rows (`summary`: see `our_rows`); those of which we have no row at all are left out."""
+    found = [(table, our_rows(table, summary)) for table in TABLES]
+    return [(table, rows) for table, rows in found if any(row.seeds for row in rows)]
+
+
 @dataclass(frozen=True)
 class OurRow:
     """A row of one of the paper's tables with our figures as text ("–" where the row was not run), and the paper's.
