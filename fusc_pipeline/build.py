@@ -12,6 +12,7 @@ from fusc_pipeline.defs import (
     cleaning,
     clustering,
     dataset,
+    deepmcat,
     evaluation,
     ingestion,
     label_audit,
@@ -34,7 +35,7 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     tests and deployments that bring their own.
     """
     assets = dg.load_assets_from_modules(
-        [ingestion, text, cleaning, dataset, representation, clustering, audit, label_audit, evaluation]
+        [ingestion, text, cleaning, dataset, representation, clustering, deepmcat, audit, label_audit, evaluation]
     )
     return dg.Definitions(
         assets=assets,

@@ -9,7 +9,7 @@ from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.presets import apply_setting, check_run_config, load_preset
+from fusc_pipeline.presets import apply_setting, check_run_config, left_out, load_preset
 from fusc_pipeline.resources.history import run_history
 
 PLAIN = {"plain": {}}
@@ -28,7 +28,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     job = definitions.resolve_implicit_global_asset_job_def()
     check_run_config(config, config_fields(definitions))
     graph = definitions.resolve_asset_graph()
-    keys = _selected(selection, graph)
+    keys = _selected(selection, graph, left_out(preset) if preset else [])
     with run_history() as instance:
         for partition, chosen in _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name)):
             names = {key.to_user_string() for key in chosen}
@@ -51,9 +51,10 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     return 0
 
 
-def _selected(selection: str, graph) -> set[dg.AssetKey]:
+def _selected(selection: str, graph, without: Sequence[str]) -> set[dg.AssetKey]:
+    """The selected assets; "*" is all but those that the preset leaves out."""
     if selection == "*":
-        return set(graph.materializable_asset_keys)
+        return {key for key in graph.materializable_asset_keys if key.to_user_string() not in without}
     everything = ", ".join(sorted(key.to_user_string() for key in graph.materializable_asset_keys))
     try:
         keys = dg.AssetSelection.from_string(selection).resolve(graph)

@@ -26,6 +26,8 @@ VIEW_GROUPS: dict[str, tuple[str, ...]] = {
     "Bone": ("Spine", "Feet", "Femur"),
 }
 
+GROUP_OF: dict[str, str] = {view: group for group, views in VIEW_GROUPS.items() for view in views}
+
 # Share of each view in the paper's 88,063 frames. Nine counts are legible in Figure 1; Spine, Orbit, RVOT, Femur,
 # 3VV/3VT and Feet are estimated from Table 4 (top-3 shares of the test clusters, scaled to what Figure 1 leaves).
 PAPER_VIEW_SHARES: dict[str, float] = {

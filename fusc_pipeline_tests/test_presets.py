@@ -5,7 +5,7 @@ import pytest
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.presets import apply_setting, check_run_config, load_preset, preset_names
+from fusc_pipeline.presets import apply_setting, check_run_config, left_out, load_preset, preset_names
 from fusc_pipeline.runner import config_fields
 
 
@@ -68,3 +68,12 @@ def test_set_puts_a_yaml_value_in_place():
     for bad in ("fusc_simclr.epochs", "epochs=3", "=3", ".=3"):
         with pytest.raises(BadSetting, match=r"asset\.field=value"):
             apply_setting(config, bad)
+
+
+def test_a_preset_may_leave_assets_out(definitions):
+    known = {key.to_user_string() for key in definitions.resolve_asset_graph().materializable_asset_keys}
+    for name in preset_names():
+        assert set(left_out(name)) <= known and "leave_out" not in load_preset(name)
+    assert "dino_encoder" in left_out("demo") and left_out("tables") == []
+    keys = definitions.resolve_job_def("demo").asset_layer.executable_asset_keys
+    assert {key.to_user_string() for key in keys} == known - set(left_out("demo"))

@@ -52,24 +52,30 @@ def labels_were_read(corpus: TableHandle) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="simclr_embeddings", blocking=True)
-def embeddings_are_unit_vectors(simclr_embeddings: TableHandle) -> dg.AssetCheckResult:
-    """Every embedding is finite and of length 1."""
-    _, _, vectors = embedding_arrays(simclr_embeddings.read())
-    off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())  # NaN compares false below, so it fails too
-    return _result(
-        off < 1e-3,
-        f"an embedding's length is off by {off:.3g}: the encoder diverged; lower simclr_encoder.lr and train again",
-        largest_deviation=off,
-    )
+def _embeddings_are_unit_vectors(encoder: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=f"{encoder}_embeddings", name="embeddings_are_unit_vectors", blocking=True)
+    def check(store: StoreResource) -> dg.AssetCheckResult:
+        """Every embedding is finite and of length 1."""
+        _, _, vectors = embedding_arrays(store.get().table(f"{encoder}_embeddings"))
+        off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())  # NaN compares false below, so it fails too
+        return _result(
+            off < 1e-3,
+            f"an embedding's length is off by {off:.3g}: the encoder diverged; lower {encoder}_encoder.lr, train again",
+            largest_deviation=off,
+        )
+
+    return check
 
 
-@dg.asset_check(asset="simclr_encoder")
-def encoder_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
+LEAST_RANK = 5
+
+
+@dg.asset_check(asset="simclr_encoder", name="encoder_did_not_collapse")
+def simclr_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
     """The embedding uses more than a few directions."""
     rank = float(store.get().require("simclr_encoder").metadata["effective_rank"])
     return _result(
-        rank > 5,
+        rank > LEAST_RANK,
         f"the embedding's effective rank is {rank:.1f} of 512: it says the same of every image; train longer, lower "
         "simclr_encoder.lr, or raise batch_size",
         dg.AssetCheckSeverity.WARN,
@@ -77,17 +83,43 @@ def encoder_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="simclr_neighbors", blocking=True)
-def no_image_is_its_own_neighbor(simclr_neighbors: TableHandle) -> dg.AssetCheckResult:
-    """Neighbour lists are equally long and never hold the image itself."""
-    rows = simclr_neighbors.read(["image_id", "neighbor_ids"]).to_pylist()
-    own = sum(row["image_id"] in row["neighbor_ids"] for row in rows)
-    lengths = {len(row["neighbor_ids"]) for row in rows}
+@dg.asset_check(asset="dino_encoder", name="encoder_did_not_collapse")
+def dino_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
+    """The teacher neither says the same of every image nor nothing of any, and the embedding has several directions."""
+    found = store.get().require("dino_encoder").metadata
+    share, kl, rank = (float(found[name]) for name in ("teacher_entropy_share", "kl", "effective_rank"))
+    if share > 0.98:
+        words = f"the teacher's entropy is {share:.0%} of its maximum, it says nothing: lower teacher_temperature"
+    elif kl < 1e-3:
+        words = f"student and teacher agree entirely (KL {kl:.2g}), on one answer: raise center_momentum or out_dim"
+    else:
+        words = (
+            f"the embedding's effective rank is {rank:.1f}: it says the same of every image; train longer, or lower lr"
+        )
     return _result(
-        own == 0 and len(lengths) == 1,
-        f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Make it again with force.",
-        own_neighbours=own,
+        share <= 0.98 and kl >= 1e-3 and rank > LEAST_RANK,
+        f"{words} (settings of dino_encoder)",
+        teacher_entropy_share=share,
+        kl=kl,
+        effective_rank=rank,
+        severity=dg.AssetCheckSeverity.ERROR,
     )
+
+
+def _no_image_is_its_own_neighbor(encoder: str) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset=f"{encoder}_neighbors", name="no_image_is_its_own_neighbor", blocking=True)
+    def check(store: StoreResource) -> dg.AssetCheckResult:
+        """Neighbour lists are equally long and never hold the image itself."""
+        rows = store.get().table(f"{encoder}_neighbors", columns=["image_id", "neighbor_ids"]).to_pylist()
+        own = sum(row["image_id"] in row["neighbor_ids"] for row in rows)
+        lengths = {len(row["neighbor_ids"]) for row in rows}
+        return _result(
+            own == 0 and len(lengths) == 1,
+            f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Make it again with force.",
+            own_neighbours=own,
+        )
+
+    return check
 
 
 def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
@@ -172,3 +204,10 @@ def labels_are_right(store: StoreResource) -> dg.AssetCheckResult:
         dg.AssetCheckSeverity.WARN,
         judged=rate.n,
     )
+
+
+of_every_encoder = [
+    check(encoder)
+    for encoder in ("simclr", "dino")
+    for check in (_embeddings_are_unit_vectors, _no_image_is_its_own_neighbor)
+]

@@ -38,15 +38,16 @@ def purity_report(context: dg.AssetExecutionContext, config: AssetConfig, store:
     Purity rises with K by itself, so it never stands alone. Without labels only sizes and filled clusters are given.
     """
     files = store.get()
+    models = rows_to_score(context, files)
 
     def produce(draft):
         from fusc_pipeline.evaluation.tables import purity_table, summary_markdown
 
-        table = purity_table(_assignments(files), files.table("corpus"))
+        table = purity_table(_assignments(files, models), files.table("corpus"))
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": table.num_rows, "test_split": {"md": summary_markdown(table)}}
 
-    return materialize(context, files, config, produce, upstream=["corpus", *MODELS])
+    return materialize(context, files, config, produce, upstream=["corpus", *models])
 
 
 @dg.asset(
@@ -61,15 +62,16 @@ def cluster_composition(
 ) -> dg.MaterializeResult:
     """The three commonest views of every cluster, with their shares and the cluster's size (Table 4)."""
     files = store.get()
+    models = rows_to_score(context, files)
 
     def produce(draft):
         from fusc_pipeline.evaluation.composition import composition_table
 
-        table = composition_table(_assignments(files), files.table("corpus"))
+        table = composition_table(_assignments(files, models), files.table("corpus"))
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": table.num_rows}
 
-    return materialize(context, files, config, produce, upstream=["corpus", *MODELS])
+    return materialize(context, files, config, produce, upstream=["corpus", *models])
 
 
 class ShownConfig(AssetConfig):
@@ -98,7 +100,8 @@ def cluster_gallery(
         if gallery:
             draft.metadata["purest"] = {"md": image_markdown(cluster_sheet(gallery[0]), "the purest cluster")}
 
-    return materialize(context, files, config, produce, upstream=["corpus", "purity_report", *MODELS])
+    upstream = ["corpus", "purity_report", *rows_to_score(context, files)]
+    return materialize(context, files, config, produce, upstream=upstream)
 
 
 @dg.asset(
@@ -150,9 +153,25 @@ def cluster_report(
     return result
 
 
-def _assignments(files: Store) -> dict[str, pa.Table]:
+def rows_to_score(context: dg.AssetExecutionContext, files: Store) -> list[str]:
+    """The models that were made, from the present corpus and encoder; the log says which others were not, and why.
+
+    A row is optional: a run may leave out what it has no time for, and the tables then show it as not run.
+    """
+    found = []
+    for name in MODELS:
+        if files.record(name) is None:
+            context.log.info(f"{name} was never made: its row is left out")
+        elif before := files.outdated_by(name):
+            context.log.warning(f"{name} was made from another {before} than the present one: its row is left out")
+        else:
+            found.append(name)
+    return found
+
+
+def _assignments(files: Store, models: list[str]) -> dict[str, pa.Table]:
     """Each model's table; a model that had nothing to learn from (no labels) is left out."""
-    tables = {name: files.table(name) for name in MODELS}
+    tables = {name: files.table(name) for name in models}
     return {name: table for name, table in tables.items() if table.num_rows}
 
 
@@ -164,7 +183,7 @@ def _gallery(files: Store, n_clusters: int):
     from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
     from fusc_pipeline.evaluation.report import choose_shown
 
-    shown = choose_shown(files.table("purity_report").to_pandas(), n_clusters)
+    shown = choose_shown(_purity(files), n_clusters)
     if shown is None:
         return None, None, [], "no"
     corpus = files.table("corpus")
@@ -189,7 +208,8 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
     if shown is not None:
         fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
         test = fit[fit["split"] == "test"]
-        ids, _, vectors = embedding_arrays(files.table("simclr_embeddings"))
+        encoder = "dino" if "dino" in shown.model else "simclr"
+        ids, _, vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
         of_image = fit.set_index("image_id").loc[ids]
         pictures = {
             "confusion": confusion_figure(
@@ -200,7 +220,7 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
             "chance": chance_lines(joined, shown.seed),
         }
     return ReportInput(
-        purity=files.table("purity_report").to_pandas(),
+        purity=_purity(files),
         composition=files.table("cluster_composition").to_pandas(),
         corpus=corpus,
         scans=_per_batch(files, "clean_images", batches, ["image_id", "machine", "subject_source"]),
@@ -215,6 +235,8 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
         removal=_removal(files),
         labels=label_section(files.table("label_audit").to_pandas()),
         provenance=_provenance(files),
+        groups=_purity(files, "groups"),
+        samples=_samples(files),
         phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **pictures,
@@ -237,25 +259,65 @@ def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] 
     return pa.concat_tables([files.table(asset, batch, columns) for batch in batches]).to_pandas()
 
 
+def _purity(files: Store, label_set: str = "views"):
+    """The purity report against the fifteen views, or against their merged groups."""
+    purity = files.table("purity_report").to_pandas()
+    return purity[purity["label_set"] == label_set]
+
+
+def _samples(files: Store):
+    """A frame of each view."""
+    import pyarrow.compute as pc
+
+    from fusc_pipeline.evaluation.gallery import view_samples
+
+    corpus = files.table("corpus")
+
+    def image(image_id: str) -> bytes:
+        return dict(clean_pngs(files, corpus.filter(pc.field("image_id") == image_id)))[image_id]
+
+    return view_samples(corpus.to_pandas(), image)
+
+
 def _curves(files: Store, draw) -> dict[str, bytes]:
-    found = {"SimCLR pretraining": {"SimCLR": json.loads((files.folder("simclr_encoder") / HISTORY).read_text())}}
-    for model, title in (("fusc_simclr", "FUSC clustering"), ("fusc_simclr_selflabel", "Self-labelling (FUSC*)")):
-        fits = json.loads((files.folder(model) / HISTORY).read_text())
-        found[title] = {f"K {fit['n_clusters']}, seed {fit['seed']}": fit["history"] for fit in fits}
+    """Learning curves of the encoders and of every model that has some, by heading."""
     keys = {
         "SimCLR pretraining": ("loss", "effective_rank"),
+        "DINO pretraining": ("loss", "teacher_entropy_share", "kl", "effective_rank"),
         "FUSC clustering": ("loss", "consistency", "entropy"),
         "Self-labelling (FUSC*)": ("loss", "coverage", "agreement", "filled"),
+        "DeepMCAT": ("loss", "agreement", "filled"),
     }
+    found: dict[str, dict[str, list]] = {}
+    for encoder, title in (("simclr", "SimCLR"), ("dino", "DINO")):
+        if files.record(f"{encoder}_encoder"):
+            found[f"{title} pretraining"] = {title: _history(files, f"{encoder}_encoder")}
+    scored = set(_purity(files)["model"])
+    for model in MODELS:
+        if model not in scored or model.startswith(("kmeans", "supervised")):
+            continue
+        method = "Self-labelling (FUSC*)" if model.endswith("_selflabel") else "FUSC clustering"
+        method = "DeepMCAT" if model == "deepmcat" else method
+        encoder = "DINO, " if "dino" in model else ""
+        for fit in _history(files, model):
+            name = f"{encoder}K {fit['n_clusters']}, seed {fit['seed']}"
+            found.setdefault(method, {})[name] = fit["history"]
     pictures = {title: draw(histories, keys[title], fmt="svg") for title, histories in found.items()}
     return {title: picture for title, picture in pictures.items() if picture}
+
+
+def _history(files: Store, asset: str) -> list:
+    return json.loads((files.folder(asset) / HISTORY).read_text())
 
 
 def _stopped(files: Store):
     import pandas as pd
 
-    rows = json.loads((files.folder("fusc_simclr_selflabel") / "stopped.json").read_text())
-    stopped = [{"model": "fusc_simclr_selflabel", **row} for row in rows if row["stopped_because"]]
+    stopped = []
+    for model in sorted(set(_purity(files)["model"])):
+        if model.endswith("_selflabel"):
+            rows = json.loads((files.folder(model) / "stopped.json").read_text())
+            stopped += [{"model": model, **row} for row in rows if row["stopped_because"]]
     return pd.DataFrame(stopped, columns=["model", "n_clusters", "seed", "stopped_because"])
 
 
@@ -270,7 +332,9 @@ def _provenance(files: Store) -> dict[str, dict[str, object]]:
         "scikit-learn",
     )
     shown = {"Versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}}
-    for asset in ("corpus", "simclr_encoder", *MODELS):
-        record = files.require(asset)
+    for asset in ("corpus", "simclr_encoder", "dino_encoder", *MODELS):
+        record = files.record(asset)
+        if record is None:
+            continue
         shown[asset] = {"fingerprint": record.fingerprint[:16], "seconds": record.seconds, **record.config}
     return shown

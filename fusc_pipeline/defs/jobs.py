@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fusc_pipeline.presets import load_preset, preset_names
+from fusc_pipeline.presets import left_out, load_preset, preset_names
 
 
 def preset_jobs() -> list:
@@ -10,7 +10,7 @@ def preset_jobs() -> list:
     return [
         dg.define_asset_job(
             name=name,
-            selection=dg.AssetSelection.all(),
+            selection=dg.AssetSelection.all() - dg.AssetSelection.assets(*left_out(name)),
             config=load_preset(name),
             description=f"The whole graph for one scan batch with the settings of the preset `{name}`.",
         )

@@ -1,6 +1,10 @@
-"""Representation: images to vectors and their neighbours. The training is `fusc_pipeline.representation`' part."""
+"""Representation: images to vectors and their neighbours, for each encoder. The training is `representation`' part."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -24,13 +28,68 @@ from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.representation.configs import SimclrConfig
-from fusc_pipeline.resources.parquet_io import TableHandle
+from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import EMBEDDINGS, NEIGHBORS
 
 CHECKPOINT = "checkpoint.pt"
 INDEX = "index.faiss"
+PROJECTION = "projection.safetensors"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a pretraining run leaves: state dicts of the backbone and the part the loss saw, and the metric history."""
+
+    backbone: dict[str, Any]
+    projection: dict[str, Any]
+    history: list[dict[str, Any]]
+
+
+def encoder_asset(
+    encoder: str,
+    config_class: type[PixelsConfig],
+    train: Callable[[np.ndarray, Any, Any, Path, Any], Trained],
+    curves: tuple[str, ...],
+    description: str,
+) -> dg.AssetsDefinition:
+    """An encoder trained on the train split's clean images.
+
+    train(pixels, asset config, compute, checkpoint, on_epoch); curves: entries of the history to plot, and to keep as
+    metadata.
+    """
+    name = f"{encoder}_encoder"
+
+    @dg.asset(
+        name=name,
+        deps=["corpus"],
+        group_name="representation",
+        kinds={"pytorch"},
+        code_version="1",
+        description=f"{description} Resumable: a killed run continues from its last checkpoint, to the same weights.",
+        **GPU_OP,
+    )
+    def asset(context: dg.AssetExecutionContext, config: config_class, store: StoreResource) -> dg.MaterializeResult:
+        files = store.get()
+
+        def produce(draft):
+            compute = config.compute()
+            log_device(context, compute)
+            corpus = CorpusPixels(files, config.image_size, config.resize)
+            pixels = np.asarray(corpus.pixels[corpus.rows("train")])
+            progress = Progress(context, name, config.epochs)
+            result = train(pixels, config, compute, draft.work / CHECKPOINT, progress)
+            save_weights(draft.path(WEIGHTS), result.backbone)
+            save_weights(draft.path(PROJECTION), result.projection)
+            draft.path(HISTORY).write_text(json.dumps(result.history))
+            last = result.history[-1]
+            draft.metadata |= {"images_per_second": round(last["images_per_second"], 1)}
+            draft.metadata |= {key: last[key] for key in curves}
+            draft.metadata |= {"curves": curves_markdown(result.history, curves)}
+
+        return materialize(context, files, config, produce, upstream=["corpus"], model=True)
+
+    return asset
 
 
 # Sized for two CPU cores and some thousand frames; the paper's own values are the dataclass's (500 epochs, batch 512).
@@ -47,42 +106,35 @@ SimclrEncoderConfig = asset_config(
     rotation_degrees=90.0,
 )
 
+# The same, for a vision transformer: few local views, a teacher that follows faster, a small head.
+DinoEncoderConfig = asset_config(
+    "DinoEncoderConfig",
+    DinoConfig,
+    base=PixelsConfig,
+    epochs=60,
+    batch_size=64,
+    warmup_epochs=6.0,
+    hidden_dim=512,
+    bottleneck_dim=128,
+    momentum=0.99,
+    n_local=4,
+    local_share=0.5,
+    rotation_degrees=90.0,
+)
 
-@dg.asset(deps=["corpus"], group_name="representation", kinds={"pytorch"}, code_version="1", **GPU_OP)
-def simclr_encoder(
-    context: dg.AssetExecutionContext, config: SimclrEncoderConfig, store: StoreResource
-) -> dg.MaterializeResult:
-    """A ResNet18 trained by contrast on the train split's clean images, without labels (SimCLR).
 
-    Resumable: a killed run continues from its last checkpoint and ends with the same weights.
-    """
-    files = store.get()
+def _train_simclr(pixels, config, compute, checkpoint, on_epoch) -> Trained:
+    from fusc_pipeline.representation.simclr import train_simclr
 
-    def produce(draft):
-        from fusc_pipeline.representation.simclr import train_simclr
+    result = train_simclr(pixels, settings_of(config, SimclrConfig), compute, checkpoint, on_epoch)
+    return Trained(result.backbone, result.projection, result.history)
 
-        compute = config.compute()
-        log_device(context, compute)
-        corpus = CorpusPixels(files, config.image_size, config.resize)
-        result = train_simclr(
-            np.asarray(corpus.pixels[corpus.rows("train")]),
-            settings_of(config, SimclrConfig),
-            compute,
-            draft.work / CHECKPOINT,
-            Progress(context, "simclr_encoder", config.epochs),
-        )
-        save_weights(draft.path(WEIGHTS), result.backbone)
-        save_weights(draft.path("projection.safetensors"), result.projection)
-        draft.path(HISTORY).write_text(json.dumps(result.history))
-        last = result.history[-1]
-        draft.metadata |= {
-            "loss": last["loss"],
-            "images_per_second": round(last["images_per_second"], 1),
-            "effective_rank": last["effective_rank"],
-            "curves": curves_markdown(result.history, ("loss", "effective_rank")),
-        }
 
-    return materialize(context, files, config, produce, upstream=["corpus"], model=True)
+def _train_dino(pixels, config, compute, checkpoint, on_epoch) -> Trained:
+    from fusc_pipeline.representation.dino import train_dino
+
+    result = train_dino(pixels, settings_of(config, DinoConfig), compute, checkpoint, on_epoch)
+    return Trained(result.backbone, result.head, result.history)
 
 
 class EmbeddingsConfig(ComputeConfig):
@@ -90,50 +142,57 @@ class EmbeddingsConfig(ComputeConfig):
 
     space: str = Field(
         default="backbone",
-        description="backbone (512-d, before the projection head) or projection (what the loss sees).",
+        description="backbone (before any head) or, for SimCLR, projection (what the loss sees).",
     )
 
 
-@dg.asset(
-    deps=["corpus", simclr_encoder],
-    group_name="representation",
-    kinds={"pytorch", "parquet"},
-    code_version="1",
-    metadata=column_schema("simclr_embeddings"),
-    **GPU_OP,
-)
-def simclr_embeddings(
-    context: dg.AssetExecutionContext, config: EmbeddingsConfig, store: StoreResource
-) -> dg.MaterializeResult:
-    """One L2-normalised vector per image of the corpus, train and test."""
-    files = store.get()
+def embeddings_asset(encoder: str, project: Callable[[Any, Path, Any], Any] | None = None) -> dg.AssetsDefinition:
+    """One encoder's embeddings of the corpus. project(backbone, weights, compute): its projected space, if any."""
+    name, source = f"{encoder}_embeddings", f"{encoder}_encoder"
 
-    def produce(draft):
-        from fusc_pipeline.representation.backbones import embed
-        from fusc_pipeline.representation.simclr import load_projection
+    @dg.asset(
+        name=name,
+        deps=["corpus", source],
+        group_name="representation",
+        kinds={"pytorch", "parquet"},
+        code_version="1",
+        metadata=column_schema(name),
+        description="One L2-normalised vector per image of the corpus, train and test.",
+        **GPU_OP,
+    )
+    def asset(
+        context: dg.AssetExecutionContext, config: EmbeddingsConfig, store: StoreResource
+    ) -> dg.MaterializeResult:
+        files = store.get()
 
-        compute = config.compute()
-        log_device(context, compute)
-        encoder = files.require("simclr_encoder")
-        corpus = CorpusPixels(files, encoder.config["image_size"], encoder.config["resize"])
-        network = load_backbone(files, compute)
-        if config.space == "projection":
-            network = load_projection(network, files.folder("simclr_encoder") / "projection.safetensors", compute)
-        elif config.space != "backbone":
-            raise BadSetting(f"simclr_embeddings.space is {config.space!r}; choose backbone or projection")
-        vectors = embed(network, corpus.pixels, compute)
-        table = pa.table(
-            {
-                "image_id": corpus.table.column("image_id"),
-                "split": corpus.table.column("split"),
-                "embedding": pa.array(list(vectors), EMBEDDINGS.field("embedding").type),
-            },
-            schema=EMBEDDINGS,
-        )
-        draft.write_table(table)
-        draft.metadata |= {"dagster/row_count": len(vectors), "dimensions": int(vectors.shape[1])}
+        def produce(draft):
+            from fusc_pipeline.representation.backbones import embed
 
-    return materialize(context, files, config, produce, upstream=["corpus", "simclr_encoder"])
+            compute = config.compute()
+            log_device(context, compute)
+            settings = files.require(source).config
+            corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
+            network = load_backbone(files, compute, source)
+            if config.space == "projection" and project is not None:
+                network = project(network, files.folder(source) / PROJECTION, compute)
+            elif config.space != "backbone":
+                spaces = "backbone or projection" if project else "backbone"
+                raise BadSetting(f"{name}.space is {config.space!r}; choose {spaces}")
+            vectors = embed(network, corpus.pixels, compute)
+            table = pa.table(
+                {
+                    "image_id": corpus.table.column("image_id"),
+                    "split": corpus.table.column("split"),
+                    "embedding": pa.array(list(vectors), EMBEDDINGS.field("embedding").type),
+                },
+                schema=EMBEDDINGS,
+            )
+            draft.write_table(table)
+            draft.metadata |= {"dagster/row_count": len(vectors), "dimensions": int(vectors.shape[1])}
+
+        return materialize(context, files, config, produce, upstream=["corpus", source])
+
+    return asset
 
 
 class NeighborsConfig(AssetConfig):
@@ -144,50 +203,80 @@ class NeighborsConfig(AssetConfig):
     )
 
 
-@dg.asset(
-    group_name="representation",
-    kinds={"faiss", "parquet"},
-    code_version="1",
-    metadata=column_schema("simclr_neighbors"),
+def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
+    """One encoder's nearest neighbours."""
+    name, source = f"{encoder}_neighbors", f"{encoder}_embeddings"
+
+    @dg.asset(
+        name=name,
+        deps=["corpus", source],
+        group_name="representation",
+        kinds={"faiss", "parquet"},
+        code_version="1",
+        metadata=column_schema(name),
+        description="The nearest images of the train split for every image, by cosine similarity, exact; never itself.",
+    )
+    def asset(context: dg.AssetExecutionContext, config: NeighborsConfig, store: StoreResource) -> dg.MaterializeResult:
+        files = store.get()
+
+        def produce(draft):
+            import faiss
+
+            from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
+
+            ids, splits, vectors = embedding_arrays(files.table(source))
+            train = np.flatnonzero(splits == "train")
+            near, similarities = nearest_neighbors(vectors[train], ids[train], vectors, ids, config.n_neighbors)
+            near_ids = ids[train][near]
+            table = pa.table(
+                {
+                    "image_id": pa.array(ids.tolist()),
+                    "split": pa.array(splits.tolist()),
+                    "neighbor_ids": pa.array([row.tolist() for row in near_ids], NEIGHBORS.field("neighbor_ids").type),
+                    "similarities": pa.array(list(similarities), NEIGHBORS.field("similarities").type),
+                },
+                schema=NEIGHBORS,
+            )
+            draft.write_table(table)
+            index = faiss.IndexFlatIP(vectors.shape[1])
+            index.add(vectors[train])
+            faiss.write_index(index, str(draft.path(INDEX)))
+            labels = label_numbers(files.table("corpus"), ids)
+            purity = neighbor_purity(near, labels[train], labels)
+            draft.metadata |= {
+                "dagster/row_count": len(ids),
+                "neighbours": int(near.shape[1]),
+                "neighbour_purity": None if np.isnan(purity) else round(purity, 4),
+                "mean_similarity": float(np.mean(similarities)),
+            }
+
+        return materialize(context, files, config, produce, upstream=[source, "corpus"])
+
+    return asset
+
+
+def _simclr_projection(network, weights: Path, compute):
+    from fusc_pipeline.representation.simclr import load_projection
+
+    return load_projection(network, weights, compute)
+
+
+simclr_encoder = encoder_asset(
+    "simclr",
+    SimclrEncoderConfig,
+    _train_simclr,
+    ("loss", "effective_rank"),
+    "A ResNet18 trained by contrast on the train split's clean images, without labels (SimCLR).",
 )
-def simclr_neighbors(
-    context: dg.AssetExecutionContext,
-    config: NeighborsConfig,
-    store: StoreResource,
-    simclr_embeddings: TableHandle,
-    corpus: TableHandle,
-) -> dg.MaterializeResult:
-    """The nearest images of the train split for every image, by cosine similarity, exact; never the image itself."""
+simclr_embeddings = embeddings_asset("simclr", _simclr_projection)
+simclr_neighbors = neighbors_asset("simclr")
 
-    def produce(draft):
-        import faiss
-
-        from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
-
-        ids, splits, vectors = embedding_arrays(simclr_embeddings.read())
-        train = np.flatnonzero(splits == "train")
-        near, similarities = nearest_neighbors(vectors[train], ids[train], vectors, ids, config.n_neighbors)
-        near_ids = ids[train][near]
-        table = pa.table(
-            {
-                "image_id": pa.array(ids.tolist()),
-                "split": pa.array(splits.tolist()),
-                "neighbor_ids": pa.array([row.tolist() for row in near_ids], NEIGHBORS.field("neighbor_ids").type),
-                "similarities": pa.array(list(similarities), NEIGHBORS.field("similarities").type),
-            },
-            schema=NEIGHBORS,
-        )
-        draft.write_table(table)
-        index = faiss.IndexFlatIP(vectors.shape[1])
-        index.add(vectors[train])
-        faiss.write_index(index, str(draft.path(INDEX)))
-        labels = label_numbers(corpus.read(), ids)
-        purity = neighbor_purity(near, labels[train], labels)
-        draft.metadata |= {
-            "dagster/row_count": len(ids),
-            "neighbours": int(near.shape[1]),
-            "neighbour_purity": None if np.isnan(purity) else round(purity, 4),
-            "mean_similarity": float(np.mean(similarities)),
-        }
-
-    return materialize(context, store.get(), config, produce, upstream=["simclr_embeddings", "corpus"])
+dino_encoder = encoder_asset(
+    "dino",
+    DinoEncoderConfig,
+    _train_dino,
+    ("loss", "teacher_entropy_share", "kl", "effective_rank"),
+    "A ViT-S/16 trained by self-distillation on the train split's clean images, without labels (DINO).",
+)
+dino_embeddings = embeddings_asset("dino")
+dino_neighbors = neighbors_asset("dino")

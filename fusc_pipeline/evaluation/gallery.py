@@ -70,6 +70,27 @@ def rows_to_show(fit: pd.DataFrame, fewest: int = FEWEST_TEST) -> tuple[pd.DataF
     return (test, "test") if len(test) >= fewest else (fit, "all")
 
 
+@dataclass(frozen=True)
+class ViewSample:
+    """A frame of a view, and how many labelled frames of train and test show that view (the paper's Figure 1)."""
+
+    view: str
+    n: int
+    jpeg: bytes
+    width: int
+    height: int
+
+
+def view_samples(corpus: pd.DataFrame, image: Callable[[str], bytes]) -> list[ViewSample]:
+    """One sample of each view that occurs, commonest view first; the frame is the one in the middle by image_id, so
+    that nobody chose it. `corpus` has image_id and view; `image` gives the PNG bytes of a text-free image by its id."""
+    samples = []
+    for view, ids in corpus.dropna(subset=["view"]).groupby("view")["image_id"]:
+        middle = sorted(ids)[len(ids) // 2]
+        samples.append(ViewSample(str(view), len(ids), *thumbnail(image(middle), edge=200)))
+    return sorted(samples, key=lambda sample: (-sample.n, sample.view))
+
+
 def build_gallery(
     fit: pd.DataFrame, image: Callable[[str], bytes], per_side: int = 6, most_pictures: int = MOST_PICTURES
 ) -> list[GalleryCluster]:

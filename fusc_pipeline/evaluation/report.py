@@ -16,8 +16,9 @@ from fusc_pipeline.evaluation.audit_sections import LabelSection, RemovalSection
 from fusc_pipeline.evaluation.caveats import caveats, limits
 from fusc_pipeline.evaluation.facts import FEW_LABELS, Facts, gather, groups_in_brief
 from fusc_pipeline.evaluation.figures import MOST_NUMBERED
-from fusc_pipeline.evaluation.gallery import GalleryCluster
+from fusc_pipeline.evaluation.gallery import GalleryCluster, ViewSample
 from fusc_pipeline.evaluation.palette import ink_on, view_colour
+from fusc_pipeline.evaluation.paper import paper_tables
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class ReportInput:
     chance: from `tables.chance_lines` for the shown model and seed; None or empty: no line.
     stopped: for self-labelling runs that a stop rule ended: columns model, n_clusters, seed, stopped_because.
     removal, labels: from `audit_sections`; None: the audit was not made, or nothing was judged.
+    groups: as purity, but scored against the merged groups of views (the paper's Table 2).
+    samples: from `gallery.view_samples` (the paper's Figure 1).
     provenance: heading → name → value (fingerprints, configuration, versions).
     phantom: the frames are synthetic. made_at: when, as text; the page itself reads no clock.
     """
@@ -65,6 +68,8 @@ class ReportInput:
     stopped: pd.DataFrame | None = None
     removal: RemovalSection | None = None
     labels: LabelSection | None = None
+    groups: pd.DataFrame | None = None
+    samples: Sequence[ViewSample] = ()
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phantom: bool = False
     made_at: str | None = None
@@ -146,8 +151,17 @@ def render_report(given: ReportInput) -> str:
         few=FEW_LABELS,
         most_numbered=MOST_NUMBERED,
         composition=composition_rows(given),
+        paper=paper_tables(_all_labels(given, summary)) if facts.n_labelled_test else [],
+        model_words=wording.model_words,
         label_reasons=wording.LABEL_REASONS,
     )
+
+
+def _all_labels(given: ReportInput, summary: pd.DataFrame) -> pd.DataFrame:
+    """The summary against the views and against the merged groups, one table."""
+    if given.groups is None or given.groups.empty:
+        return summary
+    return pd.concat([summary, tables.summarise(given.groups)], ignore_index=True)
 
 
 def figure_blocks(summary: pd.DataFrame, given: ReportInput, facts: Facts, split: str = "test") -> list[dict]:

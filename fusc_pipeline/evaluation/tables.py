@@ -1,6 +1,6 @@
 """The table of figures: one row per model, K, seed and split; its mean and spread over seeds; its chance line."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -10,6 +10,7 @@ import pyarrow as pa
 from fusc_pipeline import schemas
 from fusc_pipeline.evaluation import metrics
 from fusc_pipeline.evaluation.assignments import as_frame, fits, labelled_clusters
+from fusc_pipeline.views import GROUP_OF
 
 FIGURES = ("cluster_purity", "nmi", "ari", "accuracy", "macro_recall")
 
@@ -17,28 +18,39 @@ FIGURES = ("cluster_purity", "nmi", "ari", "accuracy", "macro_recall")
 def purity_table(assignments: Mapping[str, pa.Table | pd.DataFrame], corpus: pa.Table | pd.DataFrame) -> pa.Table:
     """Every figure of every fit: `assignments` maps a model's name to its `schemas.CLUSTERS` table.
 
-    Returns a table of `schemas.PURITY` in the order of `assignments`, then K, seed, train before test.
+    Returns a table of `schemas.PURITY` in the order of `assignments`, then K, seed, train before test, each scored
+    against the views and against the groups that the paper's Table 2 merges them into.
     Raises BadInput when a model's table was not made from this corpus.
     """
     rows = []
     for model, clusters in assignments.items():
         for n_clusters, seed, split, fit in fits(labelled_clusters(model, clusters, corpus)):
-            scores = metrics.score(fit["view"].tolist(), fit["cluster"].to_numpy(), n_clusters)
-            rows.append({"model": model, "n_clusters": n_clusters, "seed": seed, "split": split, **asdict(scores)})
+            found = {"model": model, "n_clusters": n_clusters, "seed": seed, "split": split}
+            views = fit["view"].tolist()
+            for label_set, labels in (("views", views), ("groups", merged(views))):
+                scores = metrics.score(labels, fit["cluster"].to_numpy(), n_clusters)
+                rows.append({**found, "label_set": label_set, **asdict(scores)})
     return pa.Table.from_pylist(rows, schema=schemas.PURITY)
 
 
-def summarise(purity: pa.Table | pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample standard deviation over seeds of a `schemas.PURITY` table, one row per model, K and split.
+def merged(views: Sequence[str | None]) -> list[str | None]:
+    """Each view's group of `views.VIEW_GROUPS`; a label that is no view of the paper is none."""
+    return [GROUP_OF.get(view) if isinstance(view, str) else None for view in views]
 
-    Columns: model, n_clusters, split, seeds (how many), n, n_unlabelled, majority_share, and for each figure and
-    `filled_clusters` its mean under its own name and its deviation under `<name>_sd` (NaN with a single seed).
+
+def summarise(purity: pa.Table | pd.DataFrame) -> pd.DataFrame:
+    """Mean and sample standard deviation over seeds of a `schemas.PURITY` table: a row per model, K, split, label set.
+
+    Columns: model, n_clusters, split, label_set, seeds (how many), n, n_unlabelled, majority_share, and for each figure
+    and `filled_clusters` its mean under its own name and its deviation under `<name>_sd` (NaN with a single seed).
     The order of models is kept.
     """
     purity = as_frame(purity)
     rows = []
-    for (model, n_clusters, split), seeds in purity.groupby(["model", "n_clusters", "split"], sort=False):
-        row = {"model": model, "n_clusters": int(n_clusters), "split": split, "seeds": len(seeds)}
+    by = ["model", "n_clusters", "split", "label_set"]
+    for (model, n_clusters, split, label_set), seeds in purity.groupby(by, sort=False):
+        row = {"model": model, "n_clusters": int(n_clusters), "split": split, "label_set": label_set}
+        row["seeds"] = len(seeds)
         row |= {name: int(seeds[name].iloc[0]) for name in ("n", "n_unlabelled")}
         row["majority_share"] = seeds["majority_share"].astype(float).iloc[0]
         for name in (*FIGURES, "filled_clusters"):
@@ -91,7 +103,7 @@ def count(mean: float, sd: float | None = None) -> str:
 def summary_markdown(purity: pa.Table | pd.DataFrame, split: str = "test") -> str:
     """The summary of one split as a small Markdown table, for asset metadata. Figures in per cent."""
     summary = summarise(purity)
-    summary = summary[summary["split"] == split] if len(summary) else summary
+    summary = summary[(summary["split"] == split) & (summary["label_set"] == "views")] if len(summary) else summary
     if summary.empty:
         return f"No model has images in the {split} split."
     lines = [

@@ -10,6 +10,8 @@ import yaml
 from fusc_pipeline.errors import BadSetting
 
 TOP_LEVEL = ("ops", "execution", "resources", "loggers")
+# A preset's own key beside the run configuration: assets that its run leaves out.
+LEAVE_OUT = "leave_out"
 
 
 def preset_names() -> list[str]:
@@ -19,6 +21,15 @@ def preset_names() -> list[str]:
 
 def load_preset(name: str) -> dict[str, Any]:
     """The run configuration of that name; raises BadSetting with the nearest known name."""
+    return {key: value for key, value in _content(name).items() if key != LEAVE_OUT}
+
+
+def left_out(name: str) -> list[str]:
+    """The assets that a run with this preset leaves out."""
+    return _content(name).get(LEAVE_OUT) or []
+
+
+def _content(name: str) -> dict[str, Any]:
     if name not in preset_names():
         raise BadSetting(f"there is no preset {name!r}{_nearest(name, preset_names())}")
     return yaml.safe_load(resources.files(__name__).joinpath(f"{name}.yaml").read_text()) or {}

@@ -141,6 +141,22 @@ class Store:
             )
         return found
 
+    def outdated_by(self, asset: str) -> str | None:
+        """The asset before this one (not per batch) whose version is another by now than the one this was made from.
+
+        None when everything this output was made from, however far back, is still in use. Raises BadInput when the
+        asset was never made.
+        """
+        for name, version in self.require(asset).inputs.items():
+            if name not in TABLES and not name.endswith("_encoder"):
+                continue  # a hash of something that is no asset
+            before = self.record(name)
+            if before is None or before.data_version != version:
+                return name
+            if deeper := self.outdated_by(name):
+                return deeper
+        return None
+
     def folder(self, asset: str, partition: str | None = None) -> Path:
         """Folder of the version in use; raises BadInput when there is none."""
         return self._slot(asset, partition) / _version(self.require(asset, partition).fingerprint)

@@ -3,26 +3,37 @@
 import dagster as dg
 
 from fusc_pipeline.build import build_definitions
+from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.resources.store import Store
 
 # Every asset at its smallest: the graph is under test, not what it learns.
 SMALL = {
     "simclr_encoder": {"epochs": 1, "batch_size": 16, "image_size": 32},
+    "dino_encoder": {
+        "epochs": 1,
+        "batch_size": 8,
+        "image_size": 32,
+        "n_local": 1,
+        "hidden_dim": 16,
+        "bottleneck_dim": 8,
+        "backbone": "vit_tiny_patch16_224",
+    },
     "simclr_neighbors": {"n_neighbors": 3},
+    "dino_neighbors": {"n_neighbors": 3},
     "kmeans_simclr": {"n_clusters": [4], "seeds": [0, 1], "n_init": 1},
+    "kmeans_dino": {"n_clusters": [4], "seeds": [0], "n_init": 1},
     "fusc_simclr": {"n_clusters": [4], "seeds": [0, 1], "epochs": 1, "batch_size": 16},
+    "fusc_dino": {"n_clusters": [4], "seeds": [0], "epochs": 1, "batch_size": 16},
     "fusc_simclr_selflabel": {"epochs": 1, "batch_size": 16},
+    "fusc_dino_selflabel": {"epochs": 1, "batch_size": 16},
+    "deepmcat": {"n_clusters": [4], "epochs": 1, "batch_size": 16, "image_size": 32, "backbone": "resnet18"},
     "supervised": {"epochs": 1, "batch_size": 16, "image_size": 32},
     "inpainting_audit": {"sample": 8, "probe_steps": 2, "pictures": 2},
 }
 CORPUS_ON = 'key:"corpus"+'  # the corpus and everything made from it
 _COMPUTING = {
-    "simclr_encoder",
-    "simclr_embeddings",
-    "kmeans_simclr",
-    "fusc_simclr",
-    "fusc_simclr_selflabel",
-    "supervised",
+    *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings")),
+    *MODELS,
     "inpainting_audit",
 }
 

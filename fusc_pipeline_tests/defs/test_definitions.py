@@ -12,8 +12,11 @@ GROUPS = {
     "ingestion": {"scans", "rejected_scans"},
     "text": {"burned_in_text", "pseudo_labels", "clean_images"},
     "dataset": {"corpus"},
-    "representation": {"simclr_encoder", "simclr_embeddings", "simclr_neighbors"},
-    "clustering": {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"},
+    "representation": {f"{e}_{part}" for e in ("simclr", "dino") for part in ("encoder", "embeddings", "neighbors")},
+    "clustering": {
+        *(f"{method}_{encoder}" for method in ("kmeans", "fusc") for encoder in ("simclr", "dino")),
+        *("fusc_simclr_selflabel", "fusc_dino_selflabel", "deepmcat", "supervised"),
+    },
     "evaluation": {
         "purity_report",
         "cluster_composition",
@@ -25,12 +28,9 @@ GROUPS = {
 }
 ON_GPU = {
     "burned_in_text",
-    "simclr_encoder",
-    "simclr_embeddings",
-    "fusc_simclr",
-    "fusc_simclr_selflabel",
-    "supervised",
     "inpainting_audit",
+    *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings")),
+    *(GROUPS["clustering"] - {"kmeans_simclr", "kmeans_dino"}),
 }
 
 

@@ -4,18 +4,14 @@ import json
 
 import pytest
 
+from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
 
 MADE = {
     "corpus",
-    "simclr_encoder",
-    "simclr_embeddings",
-    "simclr_neighbors",
-    "kmeans_simclr",
-    "fusc_simclr",
-    "fusc_simclr_selflabel",
-    "supervised",
+    *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings", "neighbors")),
+    *MODELS,
     "purity_report",
     "cluster_composition",
     "cluster_gallery",
@@ -59,7 +55,8 @@ def test_tables_hold_what_their_names_say(small_store):
         for own, ids in zip(neighbours["image_id"], neighbours["neighbor_ids"], strict=True)
     )
     purity = small_store.table("purity_report").to_pandas()
-    assert set(purity["model"]) == {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel", "supervised"}
+    assert list(dict.fromkeys(purity["model"])) == list(MODELS)
+    assert set(purity["label_set"]) == {"views", "groups"}
     assert sorted(purity.loc[purity["model"] == "fusc_simclr", "seed"].unique()) == [0, 1]
     assert purity["cluster_purity"].between(0, 1).all()
     page = (small_store.root / "report.html").read_text()
@@ -77,7 +74,7 @@ def test_without_any_label_clusters_are_made_and_purity_is_left_out(tmp_path, ph
     warned = [c for c in result.get_asset_check_evaluations() if not c.passed]
     assert [c.check_name for c in warned] == ["labels_were_read"]
     purity = store.table("purity_report").to_pandas()
-    assert set(purity["model"]) == {"kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel"}
+    assert set(purity["model"]) == set(MODELS) - {"supervised"}
     assert purity["cluster_purity"].isna().all() and (purity["filled_clusters"] > 0).all()
     assert store.table("supervised").num_rows == 0
 
@@ -170,3 +167,16 @@ def test_histories_are_kept_per_fit(small_store):
     assert failures(materialise(small_store, up_to("fusc_simclr"))) == {}
     fits = json.loads((small_store.folder("fusc_simclr") / "history.json").read_text())
     assert [(f["n_clusters"], f["seed"], len(f["history"])) for f in fits] == [(4, 0, 1), (4, 1, 1)]
+
+
+def test_a_row_is_left_out_when_it_was_not_made_or_made_from_another_corpus(small_store, phantom_frames):
+    kept = 'key:"corpus" or key:"kmeans_simclr" or key:"purity_report"'
+    before = "key:simclr_encoder or key:simclr_embeddings or key:simclr_neighbors"
+    assert failures(materialise(small_store, f"{kept} or {before}")) == {}
+    assert set(small_store.table("purity_report").column("model").to_pylist()) == {"kmeans_simclr"}
+    assert small_store.outdated_by("kmeans_simclr") is None
+    fill_store(small_store, phantom_frames[:30], batch="b2")
+    fill_store(small_store, phantom_frames[:18], batch="b1")
+    assert failures(materialise(small_store, 'key:"corpus" or key:"purity_report"')) == {}
+    assert small_store.outdated_by("kmeans_simclr") == "corpus"
+    assert small_store.table("purity_report").num_rows == 0

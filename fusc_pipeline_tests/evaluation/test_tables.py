@@ -8,6 +8,7 @@ from fusc_pipeline import schemas
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.evaluation import metrics, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
+from fusc_pipeline.views import GROUP_OF
 from fusc_pipeline_tests.evaluation import corpora
 
 
@@ -19,14 +20,28 @@ def test_one_row_per_model_k_seed_and_split_with_the_figures_of_that_fit():
     )
     assert table.schema.equals(schemas.PURITY)
     rows = table.to_pandas()
-    assert len(rows) == (2 + 1) * 3 * 2 and rows["model"].iloc[0] == "kmeans_simclr"
-    assert rows["split"].tolist()[:2] == ["train", "test"]
+    assert len(rows) == (2 + 1) * 3 * 2 * 2 and rows["model"].iloc[0] == "kmeans_simclr"
+    assert rows["split"].tolist()[:4] == ["train", "train", "test", "test"]
+    assert rows["label_set"].tolist()[:2] == ["views", "groups"]
+    rows = rows[rows["label_set"] == "views"]
     fit = corpora.fit(corpus, 9, 1)
     test = (fit["split"] == "test").to_numpy()
     expected = metrics.score(corpus["view"][test].tolist(), fit["cluster"].to_numpy()[test], 9)
     row = rows.query("model == 'kmeans_simclr' and n_clusters == 9 and seed == 1 and split == 'test'").iloc[0]
     assert row["cluster_purity"] == expected.cluster_purity and row["nmi"] == expected.nmi and row["n"] == expected.n
     assert rows.query("model == 'fusc_simclr'")["cluster_purity"].eq(1).all()
+
+
+def test_groups_are_scored_as_if_the_views_had_been_named_so():
+    corpus = corpora.corpus(n_views=15)
+    given = corpora.clusters(corpus, (4,), seeds=(0,))
+    purity = tables.purity_table({"m": given}, corpus).to_pandas().query("split == 'test' and label_set == 'groups'")
+    test = (corpus["split"] == "test").to_numpy()
+    renamed = [GROUP_OF[view] for view in corpus["view"][test]]
+    expected = metrics.score(renamed, given.to_pandas()["cluster"].to_numpy()[test], 4)
+    assert purity["cluster_purity"].tolist() == [expected.cluster_purity] and purity["nmi"].tolist() == [expected.nmi]
+    assert len(GROUP_OF) == 15 and set(GROUP_OF.values()) == {"Heart", "Head", "Abdomen", "Bone"}
+    assert tables.merged(["Brain", None, "Cervix"]) == ["Head", None, None]
 
 
 def test_join_goes_by_image_not_by_row():
@@ -40,8 +55,8 @@ def test_join_goes_by_image_not_by_row():
 def test_mean_and_sample_deviation_over_seeds():
     corpus = corpora.corpus()
     purity = tables.purity_table({"m": corpora.clusters(corpus), "one": corpora.clusters(corpus, seeds=(4,))}, corpus)
-    summary = tables.summarise(purity).set_index(["model", "split"])
-    values = purity.to_pandas().query("model == 'm' and split == 'test'")["nmi"].to_numpy()
+    summary = tables.summarise(purity).query("label_set == 'views'").set_index(["model", "split"])
+    values = purity.to_pandas().query("model == 'm' and split == 'test' and label_set == 'views'")["nmi"].to_numpy()
     assert summary.loc[("m", "test"), "nmi"] == pytest.approx(values.sum() / 3)
     spread = np.sqrt(((values - values.mean()) ** 2).sum() / 2)
     assert summary.loc[("m", "test"), "nmi_sd"] == pytest.approx(spread)

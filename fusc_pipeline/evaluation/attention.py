@@ -1,0 +1,98 @@
+"""Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) as a number: how much of a classifier's attention lies in an area.
+
+The paper looked at such maps to see that removed text is not what a view is told by; here the share of their mass
+inside the former text areas is set against the areas' share of the picture. Training the classifier is elsewhere.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Attention maps (B, S, S) ≥ 0 for images (B, C, S, S) and class numbers (B,): equations 1 and 2, without softmax.
+
+    layer: the module of `model` whose output (B, D, h, w) is weighed, for a ResNet its last block. The map is scaled to
+    the images' size; it is zero where no feature speaks for the class. The model is in eval mode here, and left so.
+    """
+    model.eval()
+    with _output_of(layer) as kept, torch.enable_grad():
+        logits = model(images)
+        score = logits.gather(1, classes.to(logits.device)[:, None]).sum()
+        features = kept[0]
+        (gradient,) = torch.autograd.grad(score, features)
+    weights = gradient.float().mean(dim=(2, 3), keepdim=True)
+    maps = F.relu((weights * features.detach().float()).sum(1, keepdim=True))
+    return F.interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+
+
+@contextlib.contextmanager
+def _output_of(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """The outputs that `layer` gives meanwhile."""
+    kept: list[Tensor] = []
+    # The output must take a gradient even where no parameter before it does.
+    hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output.requires_grad_()) or None)
+    try:
+        yield kept
+    finally:
+        hook.remove()
+
+
+@dataclass(frozen=True)
+class AttentionShare:
+    """mass: share of the attention inside the area, 0 to 1 (NaN for a map of zeros); area: the area's share of the
+    picture."""
+
+    mass: np.ndarray
+    area: np.ndarray
+
+    def ratio(self) -> float:
+        """Mean mass over mean area: about 1, the area is as interesting as any other; far above, it gives the class
+        away. NaN without a picture that has both an area and a map."""
+        known = ~np.isnan(self.mass) & (self.area > 0)
+        return float(self.mass[known].mean() / self.area[known].mean()) if known.any() else float("nan")
+
+
+def attention_share(maps: np.ndarray, areas: np.ndarray, within: np.ndarray | None = None) -> AttentionShare:
+    """Attention maps (N, S, S) and areas (N, S, S) bool → the shares of each picture.
+
+    within (N, S, S) bool: the part of the picture that counts (the fan: what is outside is black and draws nothing).
+    """
+    counts = np.ones(areas.shape, bool) if within is None else within
+    mass = np.where(counts, maps, 0.0).astype(np.float64)
+    total = mass.sum((1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = np.where(total > 0, (mass * areas).sum((1, 2)) / total, np.nan)
+        area = (areas & counts).sum((1, 2)) / np.maximum(counts.sum((1, 2)), 1)
+    return AttentionShare(inside, area)
+
+
+def bootstrap_ratio(
+    share: AttentionShare, groups: np.ndarray, draws: int = 1000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Interval of `AttentionShare.ratio` when whole groups (N,) (subjects) are drawn again with replacement."""
+    rng = np.random.default_rng(seed)
+    names, place = np.unique(groups, return_inverse=True)
+    members = [np.flatnonzero(place == i) for i in range(len(names))]
+    ratios = []
+    for _ in range(draws):
+        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
+        ratios.append(AttentionShare(share.mass[rows], share.area[rows]).ratio())
+    low, high = np.nanquantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def attention_maps(
+    model: nn.Module, layer: nn.Module, inputs: Callable[[Tensor], Tensor], classes: np.ndarray, batch: int = 64
+) -> np.ndarray:
+    """(N, S, S) float32 maps of the samples 0 to N−1 for the classes (N,); `inputs(indices)` gives plain images."""
+    found = []
+    for start in range(0, len(classes), batch):
+        rows = torch.arange(start, min(start + batch, len(classes)))
+        found.append(grad_cam(model, layer, inputs(rows), torch.from_numpy(classes[rows.numpy()])).cpu().numpy())
+    return np.concatenate(found)
