@@ -63,6 +63,12 @@ TINY = {
     "kmeans_simclr": {"n_clusters": [2], "seeds": [0], "n_init": 1},
     "fusc_simclr": {"n_clusters": [2], "seeds": [0], "epochs": 1, "batch_size": 4},
     "fusc_simclr_selflabel": {"epochs": 1, "batch_size": 4},
+    "dino_encoder": {"epochs": 1, "batch_size": 4, "image_size": 32, "n_local": 1, "backbone": "vit_tiny_patch16_224"},
+    "dino_neighbors": {"n_neighbors": 2},
+    "kmeans_dino": {"n_clusters": [2], "seeds": [0], "n_init": 1},
+    "fusc_dino": {"n_clusters": [2], "seeds": [0], "epochs": 1, "batch_size": 4},
+    "fusc_dino_selflabel": {"epochs": 1, "batch_size": 4},
+    "deepmcat": {"n_clusters": [2], "epochs": 1, "batch_size": 4, "image_size": 32, "backbone": "resnet18"},
     "inpainting_audit": {"sample": 2, "probe_frames": 0, "workers": 1},
 }
 PARALLEL = {
