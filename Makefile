@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BATCH := demo
-FRAMES := 640
-SUBJECTS := 48
+FRAMES := 600
+SUBJECTS := 45
 
 .PHONY: .venv demo test test-slow ui lint clean
 

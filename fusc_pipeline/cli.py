@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("phantom", help="write a batch of synthetic scans")
     verb.add_argument("folder", type=Path)
-    verb.add_argument("--frames", type=int, default=640)
-    verb.add_argument("--subjects", type=int, default=48)
+    verb.add_argument("--frames", type=int, default=600)
+    verb.add_argument("--subjects", type=int, default=45)
     verb.add_argument("--seed", type=int, default=0)
     verb.set_defaults(verb=_phantom)
     return parser

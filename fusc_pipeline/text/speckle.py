@@ -12,6 +12,8 @@ _SIGMA = 8.0
 # Keeps ratios finite in anechoic areas, in grey levels.
 _FLOOR = 6.0
 _CANDIDATES = 48
+# Speckle's strength (the spread of those ratios) is measured over about so many pixels.
+_STRENGTH_SIGMA = 16.0
 _SMALLEST = 10
 # Areas nowhere thicker than twice this (caliper lines, dots, crosses) are narrower than a grain of speckle or two once
 # their rim is taken off: plain inpainting is closer there.
@@ -32,6 +34,7 @@ def refill(grey: np.ndarray, mask: np.ndarray, fan: np.ndarray, rng: np.random.G
     mean = local_mean(grey, mask, fan)
     ratio = (grey + _FLOOR) / (mean + _FLOOR)
     source = fan & ~mask
+    strength = local_strength(ratio, source)
     # The fan's edge is no rim: what lies along it may be ink that crosses it.
     depth = cv2.distanceTransform((mask | ~fan).astype(np.uint8), cv2.DIST_L2, 3)
     share = np.minimum(1.0, depth / (RIM + 1))
@@ -44,7 +47,7 @@ def refill(grey: np.ndarray, mask: np.ndarray, fan: np.ndarray, rng: np.random.G
     for index in np.flatnonzero(~thin):
         x, y, width, height, _ = stats[index]
         area = labels[y : y + height, x : x + width] == index
-        _fill(image, area, (y, x), mean, ratio, share, source, rng)
+        _fill(image, area, (y, x), mean, ratio, strength, share, source, rng)
     return image
 
 
@@ -65,6 +68,21 @@ def local_mean(grey: np.ndarray, mask: np.ndarray, fan: np.ndarray) -> np.ndarra
     return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
+def local_strength(ratio: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """How strong the speckle is, float32 (H, W): log of the ratios' spread over clean tissue around each pixel."""
+    half = (-(-ratio.shape[1] // 2), -(-ratio.shape[0] // 2))
+    clean = source.astype(np.float32)
+    squares = np.where(source, np.square(np.minimum(ratio, 3.0) - 1), 0.0).astype(np.float32)
+    weight, spread = (cv2.resize(image, half, interpolation=cv2.INTER_AREA) for image in (clean, squares))
+    known = _smooth(weight, _STRENGTH_SIGMA)
+    variance = _smooth(spread, _STRENGTH_SIGMA) / np.maximum(known, 1e-3)
+    # Where hardly any clean tissue is near: what is usual in this frame.
+    usual = float(spread.sum() / max(weight.sum(), 1.0))
+    variance = np.where(known > 0.02, variance, usual)
+    small = 0.5 * np.log(np.maximum(variance, 1e-4)).astype(np.float32)
+    return cv2.resize(small, (ratio.shape[1], ratio.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
 def _smooth(image: np.ndarray, sigma: float) -> np.ndarray:
     """A wide blur at an eighth of the resolution, where it costs next to nothing."""
     size = (max(1, image.shape[1] // 8), max(1, image.shape[0] // 8))
@@ -78,6 +96,7 @@ def _fill(
     corner: tuple[int, int],
     mean: np.ndarray,
     ratio: np.ndarray,
+    strength: np.ndarray,
     share: np.ndarray,
     source: np.ndarray,
     rng: np.random.Generator,
@@ -86,7 +105,7 @@ def _fill(
     height, width = area.shape
     y, x = corner
     target = mean[y : y + height, x : x + width]
-    shift = _find_source(area, corner, target, mean, source, rng)
+    shift = _find_source(area, corner, target, mean, strength, source, rng)
     if shift is None and max(height, width) > _SMALLEST:
         if width >= height:
             half = width // 2
@@ -96,7 +115,7 @@ def _fill(
             parts = ((area[:half], (y, x)), (area[half:], (y + half, x)))
         for part, at in parts:
             if part.any():
-                _fill(image, part, at, mean, ratio, share, source, rng)
+                _fill(image, part, at, mean, ratio, strength, share, source, rng)
         return
     here = np.s_[y : y + height, x : x + width]
     new_texture = 0.0
@@ -114,10 +133,11 @@ def _find_source(
     corner: tuple[int, int],
     target: np.ndarray,
     mean: np.ndarray,
+    strength: np.ndarray,
     source: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[int, int] | None:
-    """The shift (dy, dx) to a place of like brightness where the whole area is clean tissue, or None.
+    """The shift (dy, dx) to a place of like brightness and speckle where the whole area is clean tissue, or None.
 
     Speckle grows with depth, so far shifts along the beam count as less alike.
     """
@@ -125,6 +145,7 @@ def _find_source(
     y, x = corner
     rows, columns = source.shape
     wanted = target[area] + _FLOOR
+    wanted_strength = strength[y : y + height, x : x + width][area]
     best, best_cost = None, np.inf
     for attempt in range(_CANDIDATES):
         reach = 60 + 8 * attempt
@@ -137,7 +158,9 @@ def _find_source(
         there = mean[top : top + height, left : left + width][area]
         # Unlike brightness inside the area means structure (bone, vessel walls) that must not be copied.
         unlike = np.abs(np.log((there + _FLOOR) / wanted)).mean()
-        cost = unlike + 0.002 * abs(dy)
+        coarser = np.abs(strength[top : top + height, left : left + width][area] - wanted_strength)
+        # The largest difference counts too: one edge in an otherwise even patch is what an eye finds.
+        cost = unlike + coarser.mean() + coarser.max() + 0.002 * abs(dy)
         if cost < best_cost:
             best, best_cost = (dy, dx), cost
     return best
