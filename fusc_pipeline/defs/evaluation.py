@@ -38,7 +38,7 @@ def purity_report(context: dg.AssetExecutionContext, config: AssetConfig, store:
     Purity rises with K by itself, so it never stands alone. Without labels only sizes and filled clusters are given.
     """
     files = store.get()
-    models = rows_to_score(context, files)
+    models = rows_to_score(files, context.log)
 
     def produce(draft):
         from fusc_pipeline.evaluation.tables import purity_table, summary_markdown
@@ -62,7 +62,7 @@ def cluster_composition(
 ) -> dg.MaterializeResult:
     """The three commonest views of every cluster, with their shares and the cluster's size (Table 4)."""
     files = store.get()
-    models = rows_to_score(context, files)
+    models = rows_to_score(files)
 
     def produce(draft):
         from fusc_pipeline.evaluation.composition import composition_table
@@ -100,7 +100,7 @@ def cluster_gallery(
         if gallery:
             draft.metadata["purest"] = {"md": image_markdown(cluster_sheet(gallery[0]), "the purest cluster")}
 
-    upstream = ["corpus", "purity_report", *rows_to_score(context, files)]
+    upstream = ["corpus", "purity_report", *rows_to_score(files)]
     return materialize(context, files, config, produce, upstream=upstream)
 
 
@@ -153,19 +153,22 @@ def cluster_report(
     return result
 
 
-def rows_to_score(context: dg.AssetExecutionContext, files: Store) -> list[str]:
-    """The models that were made, from the present corpus and encoder; the log says which others were not, and why.
+def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list[str]:
+    """The models that were made, from the present corpus and encoder; `log` says which others were not, and why.
 
     A row is optional: a run may leave out what it has no time for, and the tables then show it as not run.
     """
     found = []
     for name in MODELS:
         if files.record(name) is None:
-            context.log.info(f"{name} was never made: its row is left out")
+            reason = "was never made"
         elif before := files.outdated_by(name):
-            context.log.warning(f"{name} was made from another {before} than the present one: its row is left out")
+            reason = f"was made from another {before} than the present one"
         else:
             found.append(name)
+            continue
+        if log is not None:
+            log.info(f"{name} {reason}: its row is left out")
     return found
 
 

@@ -22,7 +22,7 @@ from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HA
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 
 # Raised whenever the arithmetic here changes what is read; part of the fingerprint.
-_REVISION = 2
+_REVISION = 3
 _CACHED_CROPS = 4096
 
 
@@ -44,12 +44,12 @@ class EasyOcrEngine:
         weights: Path | None = None,
         *,
         compute: Compute | None = None,
-        canvas: int = 640,
+        canvas: int = 576,
         text_threshold: float = 0.5,
         low_text: float = 0.35,
         link_threshold: float = 0.4,
         min_size: int = 5,
-        zoom: float = 1.5,
+        zoom: float = 1.6,
         second_try: float = 0.6,
     ) -> None:
         folder = resolve_weights(weights)

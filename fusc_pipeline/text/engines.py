@@ -13,7 +13,7 @@ from fusc_pipeline.text.engine import OcrEngine
 from fusc_pipeline.text.weights import RAPIDOCR_HASHES, WEIGHT_HASHES, rapidocr_models, resolve_weights
 
 # Longest side each detector sees when none is set; measured on real screens (benchmarks/ocr.py --compare).
-CANVAS = {"easyocr": 640, "rapidocr": 800}
+CANVAS = {"easyocr": 576, "rapidocr": 800}
 SMALLEST_CANVAS = 320
 
 

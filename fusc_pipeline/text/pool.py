@@ -17,7 +17,7 @@ from fusc_pipeline.text.engine import OcrEngine, Word
 Frame = np.ndarray | bytes
 EngineFactory = Callable[[], OcrEngine]
 
-# EasyOCR at 640 px peaks at 1.3 GB resident; torch's CUDA build needs about 1 GB of it to be imported.
+# EasyOCR at 576 px peaks at 1.3 GB resident; torch's CUDA build needs about 1 GB of it to be imported.
 DEFAULT_MEMORY_LIMIT = 2_500_000_000
 
 
