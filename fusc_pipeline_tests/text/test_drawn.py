@@ -73,3 +73,18 @@ def test_a_frame_enlarged_by_repeating_pixels_is_left_alone():
 def test_no_fan_and_a_tiny_frame_are_survived():
     assert not find_drawn(SMOOTH, np.zeros_like(FAN)).any()
     assert find_drawn(np.zeros((1, 4), np.uint8), np.ones((1, 4), bool)).shape == (1, 4)
+
+
+def grains(n: int) -> np.ndarray:
+    """A dark frame with n even, sharply ending grains all over the fan, as hard-contrast speckle has them."""
+    rng = np.random.default_rng(0)
+    grey = (SMOOTH * 0.3).astype(np.uint8)
+    ys, xs = np.nonzero(FAN)
+    for i in rng.choice(len(ys), n, replace=False):
+        grey[ys[i] : ys[i] + 2, xs[i] : xs[i] + 5] = rng.integers(90, 200)
+    return grey
+
+
+def test_a_few_marks_are_overlay_and_hundreds_everywhere_are_the_picture_itself():
+    assert (find_drawn(grains(30), FAN) & FAN).sum() > 100
+    assert (find_drawn(grains(300), FAN) & FAN).sum() < 10  # of some 3,000 pixels

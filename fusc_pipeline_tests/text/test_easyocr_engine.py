@@ -98,7 +98,7 @@ def test_it_reads_what_easyocr_reads(tmp_path):
     for text, at in (("FEMUR", (100, 100)), ("RT KIDNEY", (300, 200)), ("Pwr 93", (60, 400))):
         screen, _, _ = typed(screen, text, at, (240, 240, 240), 22)
     compute = Compute(device="cpu", bf16=False, channels_last=False, threads=1)
-    ours = EasyOcrEngine(compute=compute, text_threshold=0.7, low_text=0.4, zoom=0).read(screen)
+    ours = EasyOcrEngine(compute=compute, canvas=640, text_threshold=0.7, low_text=0.4, zoom=0).read(screen)
     reader = easyocr.Reader(
         ["en"],
         gpu=False,
