@@ -11,7 +11,6 @@ RapidOCR reads on the cleaned frame: a word of three letters or more with confid
 """
 
 import argparse
-import math
 import re
 import time
 from collections import Counter
@@ -24,6 +23,7 @@ import torch
 from PIL import Image
 
 from fusc_pipeline.cleaning import checker, remove_and_check
+from fusc_pipeline.evaluation.intervals import wilson
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
@@ -154,14 +154,12 @@ def is_word(word: Word) -> bool:
     return word.confidence > 0.5 and len(re.sub(r"[^A-Za-z]", "", word.text)) >= 3
 
 
-def interval(hits: int, n: int, z: float = 1.96) -> str:
+def interval(hits: int, n: int) -> str:
     """A share with its Wilson interval."""
     if n == 0:
         return "0/0"
-    share = hits / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return f"{hits}/{n} = {share:.1%} ({max(0.0, middle - half):.1%} to {middle + half:.1%})"
+    low, high = wilson(hits, n)
+    return f"{hits}/{n} = {hits / n:.1%} ({low:.1%} to {high:.1%})"
 
 
 if __name__ == "__main__":

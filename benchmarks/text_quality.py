@@ -17,20 +17,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from fusc_pipeline.evaluation.intervals import wilson
 from fusc_pipeline.png import decode_png
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 
 SURE = 0.5
-
-
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
-    """95 % interval of a share, as shares."""
-    if n == 0:
-        return 0.0, 1.0
-    share, spread = hits / n, z * np.sqrt(hits / n * (1 - hits / n) / n + z * z / (4 * n * n))
-    middle, scale = share + z * z / (2 * n), 1 + z * z / n
-    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
 def told(what: str, hits: int, n: int) -> None:

@@ -143,6 +143,13 @@ def is_text(word: Word) -> bool:
     return word.confidence > _SURE and _TEXT.search(word.text) is not None
 
 
+def checker_identity() -> dict[str, Any]:
+    """What identifies the checker's readings, without making it."""
+    from fusc_pipeline.text.engines import engine_identity
+
+    return engine_identity("rapidocr", CHECK_CANVAS) | {"sensitive": True}
+
+
 @lru_cache(maxsize=1)
 def checker() -> OcrEngine:
     """The second engine, made once per process. Raises BadSetting when its models are missing."""

@@ -171,6 +171,17 @@ def cosine_between(start: float, end: float, steps: int) -> Callable[[int], floa
     return value
 
 
+def average_into(average: "torch.nn.Module", model: "torch.nn.Module", decay: float) -> None:
+    """Exponential moving average of the parameters, in place; buffers (batch norm statistics) are copied."""
+    import torch
+
+    with torch.no_grad():
+        for kept, new in zip(average.parameters(), model.parameters(), strict=True):
+            kept.lerp_(new, 1 - decay)
+        for kept, new in zip(average.buffers(), model.buffers(), strict=True):
+            kept.copy_(new)
+
+
 def trainable(module: Any) -> "list[torch.nn.Parameter]":
     """The parameters that take a gradient."""
     return [parameter for parameter in module.parameters() if parameter.requires_grad]

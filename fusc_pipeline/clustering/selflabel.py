@@ -21,7 +21,7 @@ from fusc_pipeline.clustering.losses import confident_targets, self_label_loss
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.hashing import digest
-from fusc_pipeline.training import Plan, decay_groups, train
+from fusc_pipeline.training import Plan, average_into, decay_groups, train
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def self_label(
         loss.backward()
         optimizer.step()
         if config.ema > 0:
-            _average_into(labeller, model, config.ema)
+            average_into(labeller, model, config.ema)
         return {"loss": loss, "skipped": 0.0, "trained_share": mask.float().mean()}
 
     def judge(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -115,12 +115,3 @@ def _reason_to_stop(
     if found["agreement"] < config.min_agreement:
         return f"agreement with the partition before fell to {found['agreement']:.2f}, below {config.min_agreement}"
     return None
-
-
-@torch.no_grad()
-def _average_into(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Exponential moving average of parameters; buffers (batch norm statistics) are copied."""
-    for kept, new in zip(average.parameters(), model.parameters(), strict=True):
-        kept.lerp_(new, 1 - decay)
-    for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-        kept.copy_(new)

@@ -9,7 +9,6 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.incremental import grow_table
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
@@ -57,7 +56,7 @@ def clean_images(
     A frame without a reliable fan, with text that stays readable, or of other content is quarantined with the reason:
     it stays in the table and goes nowhere else.
     """
-    from fusc_pipeline.cleaning import Cleaning, checker, clean_scan
+    from fusc_pipeline.cleaning import Cleaning, checker_identity, clean_scan
 
     files, batch = store.get(), context.partition_key
     cleaning = Cleaning(config.check_text, tuple(config.contents))
@@ -68,7 +67,7 @@ def clean_images(
         scans = _scans_to_clean(files.dataset("scans", batch), files.table("burned_in_text", batch), todo)
         for done, row in enumerate(ordered_map(partial(clean_scan, cleaning=cleaning), scans, config.workers), start=1):
             yield row["image_id"], [row]
-            if done % (LOG_EVERY_IMAGES) == 0:
+            if done % LOG_EVERY_IMAGES == 0:
                 context.log.info(f"clean_images: {done} of {len(todo)} frames cleaned")
 
     def produce(draft):
@@ -93,15 +92,16 @@ def clean_images(
 
     # Words read under another recipe give another ink mask, so rows may be kept only under the same reading.
     reading = files.record("burned_in_text", batch)
-    with refusals(private=files.private):
-        check = checker().fingerprint if config.check_text else ""
     return materialize(
         context,
         files,
         config,
         produce,
         upstream=["scans", "burned_in_text"],
-        extra={"reading": reading.recipe if reading else "", "checker": check},
+        extra={
+            "reading": reading.recipe if reading else "",
+            "checker": checker_identity() if config.check_text else None,
+        },
         incremental=True,
     )
 

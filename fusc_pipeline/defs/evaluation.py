@@ -272,14 +272,14 @@ def _samples(files: Store):
     """A frame of each view."""
     import pyarrow.compute as pc
 
-    from fusc_pipeline.evaluation.gallery import view_samples
+    from fusc_pipeline.evaluation.gallery import sample_frames, view_samples
 
     corpus = files.table("corpus")
-
-    def image(image_id: str) -> bytes:
-        return dict(clean_pngs(files, corpus.filter(pc.field("image_id") == image_id)))[image_id]
-
-    return view_samples(corpus.to_pandas(), image)
+    frames = sample_frames(corpus.to_pandas())
+    # Read in one pass over the batches: a pass decodes every picture of a batch's file.
+    chosen = pa.array([image_id for _, _, image_id in frames], pa.string())
+    pngs = dict(clean_pngs(files, corpus.filter(pc.field("image_id").isin(chosen))))
+    return view_samples(frames, pngs.__getitem__)
 
 
 def _curves(files: Store, draw) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Sample pictures per cluster: the most and the least confident images, with the cluster's commonest view and size."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -81,14 +81,18 @@ class ViewSample:
     height: int
 
 
-def view_samples(corpus: pd.DataFrame, image: Callable[[str], bytes]) -> list[ViewSample]:
-    """One sample of each view that occurs, commonest view first; the frame is the one in the middle by image_id, so
-    that nobody chose it. `corpus` has image_id and view; `image` gives the PNG bytes of a text-free image by its id."""
-    samples = []
+def sample_frames(corpus: pd.DataFrame) -> list[tuple[str, int, str]]:
+    """(view, labelled frames, image_id of one of them) of each view that occurs, commonest first. The frame is the one
+    in the middle by image_id, so that nobody chose it. `corpus` has image_id and view."""
+    frames = []
     for view, ids in corpus.dropna(subset=["view"]).groupby("view")["image_id"]:
-        middle = sorted(ids)[len(ids) // 2]
-        samples.append(ViewSample(str(view), len(ids), *thumbnail(image(middle), edge=200)))
-    return sorted(samples, key=lambda sample: (-sample.n, sample.view))
+        frames.append((str(view), len(ids), sorted(ids)[len(ids) // 2]))
+    return sorted(frames, key=lambda frame: (-frame[1], frame[0]))
+
+
+def view_samples(frames: Sequence[tuple[str, int, str]], image: Callable[[str], bytes]) -> list[ViewSample]:
+    """The pictures of `sample_frames`; `image` gives the PNG bytes of a text-free image by its id."""
+    return [ViewSample(view, n, *thumbnail(image(image_id), edge=200)) for view, n, image_id in frames]
 
 
 def build_gallery(

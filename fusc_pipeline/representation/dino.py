@@ -23,7 +23,15 @@ from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu, run_digest
-from fusc_pipeline.training import Plan, cosine_between, cosine_with_warmup, decay_groups, train, trainable
+from fusc_pipeline.training import (
+    Plan,
+    average_into,
+    cosine_between,
+    cosine_with_warmup,
+    decay_groups,
+    train,
+    trainable,
+)
 
 _PATCH = 16  # sides of local views are multiples of it
 
@@ -90,7 +98,7 @@ def train_dino(
         if now < config.frozen_last_epochs * steps:
             student.head.freeze_prototypes()
         optimizer.step()
-        update_teacher(teacher, student, momentum(now))
+        average_into(teacher, student, momentum(now))
         last["features"] = features
         return {"loss": loss, "teacher_entropy": entropy, "kl": loss - entropy}
 
@@ -209,15 +217,6 @@ def teacher_temperature(config: DinoConfig, epoch: float) -> float:
         return config.teacher_temperature
     start, end = config.teacher_temperature_start, config.teacher_temperature
     return start + (end - start) * epoch / config.teacher_warmup_epochs
-
-
-@torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Exponential moving average of the parameters; buffers (batch norm statistics) are the student's."""
-    for kept, new in zip(teacher.parameters(), student.parameters(), strict=True):
-        kept.lerp_(new, 1 - momentum)
-    for kept, new in zip(teacher.buffers(), student.buffers(), strict=True):
-        kept.copy_(new)
 
 
 def _plan(n: int, config: DinoConfig) -> Plan:

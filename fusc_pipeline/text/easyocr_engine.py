@@ -16,13 +16,12 @@ from fusc_pipeline.text.boxes import Box
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.detector import TextDetector
 from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.engines import REVISIONS
 from fusc_pipeline.text.recogniser import TextRecogniser
 from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HASHES, resolve_weights
 
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 
-# Raised whenever the arithmetic here changes what is read; part of the fingerprint.
-_REVISION = 3
 _CACHED_CROPS = 4096
 
 
@@ -70,7 +69,7 @@ class EasyOcrEngine:
             "second_try": second_try,
             "bf16": compute.bf16,
         }
-        self.fingerprint = digest([self.name, _REVISION, WEIGHT_HASHES, settings])
+        self.fingerprint = digest([self.name, REVISIONS[self.name], WEIGHT_HASHES, settings])
         self._known: OrderedDict[bytes, tuple[str, float]] = OrderedDict()
 
     def read(self, pixels: np.ndarray) -> list[Word]:

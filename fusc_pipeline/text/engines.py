@@ -15,6 +15,8 @@ from fusc_pipeline.text.weights import RAPIDOCR_HASHES, WEIGHT_HASHES, rapidocr_
 # Longest side each detector sees when none is set; measured on real screens (benchmarks/ocr.py --compare).
 CANVAS = {"easyocr": 576, "rapidocr": 800}
 SMALLEST_CANVAS = 320
+# Raised whenever an engine's arithmetic changes what is read.
+REVISIONS = {"easyocr": 3, "rapidocr": 2}
 
 
 def engine_factory(name: str, canvas: int = 0, weights: Path | None = None) -> Callable[[], OcrEngine]:
@@ -35,9 +37,9 @@ def engine_factory(name: str, canvas: int = 0, weights: Path | None = None) -> C
 
 
 def engine_identity(name: str, canvas: int = 0) -> dict[str, Any]:
-    """Name, canvas and model hashes of an engine, for the fingerprint of what it read."""
+    """Name, revision, canvas and model hashes of an engine, for the fingerprint of what it read. Loads no engine."""
     weights = RAPIDOCR_HASHES if name == "rapidocr" else WEIGHT_HASHES
-    return {"engine": name, "canvas": canvas or CANVAS[name], "weights": weights}
+    return {"engine": name, "revision": REVISIONS[name], "canvas": canvas or CANVAS[name], "weights": weights}
 
 
 def _easyocr(weights: Path, canvas: int) -> OcrEngine:

@@ -20,10 +20,8 @@ from fusc_pipeline.hashing import digest
 from fusc_pipeline.text.boxes import Box, mostly_covered
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.engines import REVISIONS
 from fusc_pipeline.text.weights import RAPIDOCR_HASHES, rapidocr_models
-
-# Raised whenever the arithmetic here changes what is read; part of the fingerprint.
-_REVISION = 2
 
 _STRIDE = 32
 CROP_HEIGHT = 48
@@ -76,7 +74,7 @@ class RapidOcrEngine:
             "box_threshold": box_threshold,
             "min_confidence": min_confidence,
         }
-        self.fingerprint = digest([self.name, _REVISION, RAPIDOCR_HASHES, settings])
+        self.fingerprint = digest([self.name, REVISIONS[self.name], RAPIDOCR_HASHES, settings])
 
     @classmethod
     def sensitive(cls, canvas: int = 960) -> "RapidOcrEngine":

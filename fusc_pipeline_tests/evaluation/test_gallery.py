@@ -2,11 +2,12 @@
 
 import io
 
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fusc_pipeline.evaluation.assignments import labelled_clusters
-from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show, thumbnail
+from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show, sample_frames, thumbnail, view_samples
 from fusc_pipeline_tests.evaluation import corpora
 
 
@@ -70,3 +71,12 @@ def test_thumbnail_shrinks_but_never_enlarges():
     with Image.open(io.BytesIO(jpeg)) as image:
         assert image.mode == "L" and image.size == (320, 213)
     assert thumbnail(corpora.png(64, 48), edge=320)[1:] == (64, 48)
+
+
+def test_each_view_is_shown_by_its_middle_frame_commonest_first():
+    corpus = pd.DataFrame({"image_id": ["c", "a", "b", "e", "d"], "view": ["Brain", "Brain", "Brain", "Feet", None]})
+    frames = sample_frames(corpus)
+    assert frames == [("Brain", 3, "b"), ("Feet", 1, "e")]
+    samples = view_samples(frames, lambda image_id: corpora.png())
+    assert [(s.view, s.n) for s in samples] == [("Brain", 3), ("Feet", 1)]
+    assert all(s.jpeg.startswith(b"\xff\xd8") for s in samples)

@@ -11,12 +11,11 @@ from torch import nn
 from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.representation import dino
 from fusc_pipeline.representation.augment import Augmentation, augment, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.dino import DinoHead, DinoLoss, head_size, teacher_temperature, train_dino
-from fusc_pipeline.training import cosine_between
+from fusc_pipeline.training import average_into, cosine_between
 
 SMALL = {
     "batch_size": 8, "hidden_dim": 16, "bottleneck_dim": 8, "out_dim": 16, "n_local": 2, "backbone": "tiny",
@@ -99,7 +98,7 @@ def test_prototypes_have_unit_length_where_asked():
 def test_the_teacher_is_the_moving_average():
     a, b = nn.BatchNorm1d(3), nn.BatchNorm1d(3)
     b.weight.data.fill_(2.0), b.running_mean.fill_(5.0)
-    dino.update_teacher(a, b, 0.75)
+    average_into(a, b, 0.75)
     assert torch.equal(a.weight, torch.full((3,), 1.25)) and torch.equal(a.running_mean, b.running_mean)
 
 
