@@ -27,7 +27,12 @@ from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purit
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
 from fusc_pipeline.compute import Compute
+from fusc_pipeline.defs.clustering import FuscHeadConfig
+from fusc_pipeline.defs.representation import SimclrEncoderConfig
+from fusc_pipeline.defs.selflabel import SelfLabelHeadConfig
+from fusc_pipeline.defs.settings import settings_of
 from fusc_pipeline.evaluation import metrics
+from fusc_pipeline.presets import load_preset
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig
@@ -50,15 +55,21 @@ class Form:
     seeds: tuple[int, ...]
 
 
-FULL = Form(
-    50_000,
-    10_000,
-    SimclrConfig(epochs=500, batch_size=512, lr=0.4, backbone="resnet18_small"),
-    FuscConfig(n_clusters=10, epochs=50, batch_size=128),
-    SelfLabelConfig(epochs=200, batch_size=1000),
-    neighbors=20,
-    seeds=(0,),
-)
+def full() -> Form:
+    """SCAN's settings: those of the preset `cifar10`."""
+    ops = {asset: body["config"] for asset, body in load_preset("cifar10")["ops"].items()}
+    encoder = SimclrEncoderConfig(**ops["simclr_encoder"])
+    return Form(
+        50_000,
+        10_000,
+        settings_of(encoder, SimclrConfig, backbone=encoder.encoder.name),
+        settings_of(FuscHeadConfig(**ops["fusc_simclr"]), FuscConfig, n_clusters=CLASSES, seed=0),
+        settings_of(SelfLabelHeadConfig(**ops["fusc_simclr_selflabel"]), SelfLabelConfig, seed=0),
+        neighbors=ops["simclr_neighbors"]["n_neighbors"],
+        seeds=(0,),
+    )
+
+
 # What two CPU cores do in some minutes; accuracy is far below the published one, the order of the rows is the point.
 REDUCED = Form(
     5_000,
@@ -76,7 +87,7 @@ REDUCED = Form(
 
 def main() -> None:
     options = arguments()
-    form = FULL if options.full else REDUCED
+    form = full() if options.full else REDUCED
     if options.epochs:
         form = replace(form, simclr=replace(form.simclr, epochs=options.epochs))
     if options.seeds:

@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
     verb.add_argument("--batch", help="batch key (default: every batch, then the corpus once)")
-    verb.add_argument("--preset", help="named settings; see `fusc presets`")
+    verb.add_argument("--preset", help="named settings, see `fusc presets`; or a YAML file like them")
     verb.add_argument("--select", default="*", help="asset selection, Dagster's syntax (default: everything)")
     verb.add_argument("--set", action="append", default=[], metavar="ASSET.FIELD=VALUE", help="override one setting")
     verb.set_defaults(verb=_run)
@@ -128,11 +128,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _presets(arguments: argparse.Namespace) -> None:
-    import yaml
+    from fusc_pipeline.presets import preset_names, preset_text
 
-    from fusc_pipeline.presets import load_preset, preset_names
-
-    print(yaml.safe_dump(load_preset(arguments.name), sort_keys=False) if arguments.name else "\n".join(preset_names()))
+    print(preset_text(arguments.name) if arguments.name else "\n".join(preset_names()))
 
 
 def _files(arguments: argparse.Namespace) -> None:

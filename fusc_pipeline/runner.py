@@ -65,13 +65,16 @@ def _selected(selection: str, graph, without: Sequence[str]) -> set[dg.AssetKey]
     return set(keys)
 
 
-def config_fields(definitions: dg.Definitions) -> dict[str, list[str]]:
-    """The config fields of each asset, by its name."""
-    fields = {}
-    for key in definitions.resolve_asset_graph().materializable_asset_keys:
-        kind = definitions.resolve_assets_def(key).op.config_schema.config_type
-        fields[key.to_user_string()] = sorted(getattr(kind, "fields", None) or {})
-    return fields
+def config_fields(definitions: dg.Definitions) -> dict[str, dict]:
+    """The config fields of each asset, by its name: field → its own fields, {} where it has none."""
+
+    def fields_of(kind) -> dict:
+        return {name: fields_of(field.config_type) for name, field in (getattr(kind, "fields", None) or {}).items()}
+
+    return {
+        key.to_user_string(): fields_of(definitions.resolve_assets_def(key).op.config_schema.config_type)
+        for key in definitions.resolve_asset_graph().materializable_asset_keys
+    }
 
 
 def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str]):

@@ -20,6 +20,21 @@ def test_every_preset_is_a_valid_run_config_and_a_job(definitions, name):
     dg.validate_run_config(definitions.resolve_job_def(name), load_preset(name))
 
 
+def test_a_file_of_ones_own_is_a_preset(tmp_path, definitions):
+    path = tmp_path / "mine.yaml"
+    path.write_text("# for us\nops: {simclr_encoder: {config: {encoder: {name: resnet50}}}}\nleave_out: [deepmcat]\n")
+    assert left_out(str(path)) == ["deepmcat"]
+    check_run_config(load_preset(str(path)), config_fields(definitions))
+    path.write_text("opps: {}")
+    with pytest.raises(BadSetting, match="unknown key 'opps'; did you mean 'ops'"):
+        load_preset(str(path))
+    path.write_text("ops: [")
+    with pytest.raises(BadSetting, match="is no YAML"):
+        load_preset(str(path))
+    with pytest.raises(BadSetting, match=r"gone\.yaml cannot be read"):
+        load_preset(str(tmp_path / "gone.yaml"))
+
+
 def test_unknown_preset_names_the_nearest():
     with pytest.raises(BadSetting, match="there is no preset 'dmo'; did you mean 'demo'"):
         load_preset("dmo")
@@ -33,6 +48,11 @@ def test_unknown_preset_names_the_nearest():
             {"ops": {"simclr_encoder": {"config": {"epocs": 3}}}},
             r"ops.simclr_encoder.config has an unknown key 'epocs'; did you mean 'epochs'",
         ),
+        (
+            {"ops": {"dino_encoder": {"config": {"encoder": {"wieghts": "x"}}}}},
+            r"ops.dino_encoder.config.encoder has an unknown key 'wieghts'; did you mean 'weights'",
+        ),
+        ({"ops": {"dino_encoder": {"config": {"encoder": "resnet18"}}}}, "config.encoder must be a mapping"),
         ({"op": {}}, "run config has an unknown key 'op'; did you mean 'ops'"),
         ({"ops": {"simclr_encoder": {"config": [1]}}}, "must be a mapping"),
     ],
@@ -64,7 +84,13 @@ def test_set_puts_a_yaml_value_in_place():
     config: dict = {}
     apply_setting(config, "fusc_simclr.n_clusters=[4, 15]")
     apply_setting(config, "fusc_simclr.epochs=3")
-    assert config == {"ops": {"fusc_simclr": {"config": {"n_clusters": [4, 15], "epochs": 3}}}}
+    apply_setting(config, "dino_encoder.encoder.name=resnet18")
+    assert config == {
+        "ops": {
+            "fusc_simclr": {"config": {"n_clusters": [4, 15], "epochs": 3}},
+            "dino_encoder": {"config": {"encoder": {"name": "resnet18"}}},
+        }
+    }
     for bad in ("fusc_simclr.epochs", "epochs=3", "=3", ".=3"):
         with pytest.raises(BadSetting, match=r"asset\.field=value"):
             apply_setting(config, bad)

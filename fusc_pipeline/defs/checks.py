@@ -70,13 +70,26 @@ def _embeddings_are_unit_vectors(encoder: str) -> dg.AssetChecksDefinition:
 LEAST_RANK = 5
 
 
+def _frozen_has_directions(encoder: str, rank: float) -> dg.AssetCheckResult:
+    return _result(
+        rank > LEAST_RANK,
+        f"the embedding's effective rank is {rank:.1f}: the frozen checkpoint says the same of every image; check that "
+        f"{encoder}_encoder.encoder.weights is of these pictures' kind, or train on from it (frozen: false)",
+        dg.AssetCheckSeverity.WARN,
+        effective_rank=rank,
+    )
+
+
 @dg.asset_check(asset="simclr_encoder", name="encoder_did_not_collapse")
 def simclr_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
     """The embedding uses more than a few directions."""
-    rank = float(store.get().require("simclr_encoder").metadata["effective_rank"])
+    found = store.get().require("simclr_encoder").metadata
+    rank = float(found["effective_rank"])
+    if "trained" in found:
+        return _frozen_has_directions("simclr", rank)
     return _result(
         rank > LEAST_RANK,
-        f"the embedding's effective rank is {rank:.1f} of 512: it says the same of every image; train longer, lower "
+        f"the embedding's effective rank is {rank:.1f}: it says the same of every image; train longer, lower "
         "simclr_encoder.lr, or raise batch_size",
         dg.AssetCheckSeverity.WARN,
         effective_rank=rank,
@@ -87,6 +100,8 @@ def simclr_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
 def dino_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
     """The teacher neither says the same of every image nor nothing of any, and the embedding has several directions."""
     found = store.get().require("dino_encoder").metadata
+    if "trained" in found:
+        return _frozen_has_directions("dino", float(found["effective_rank"]))
     share, kl, rank = (float(found[name]) for name in ("teacher_entropy_share", "kl", "effective_rank"))
     if share > 0.98:
         words = f"the teacher's entropy is {share:.0%} of its maximum, it says nothing: lower teacher_temperature"

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from fusc_pipeline.presets import left_out, load_preset, preset_names
+from fusc_pipeline.presets import about, left_out, load_preset, preset_names
 
 
 def preset_jobs() -> list:
@@ -12,7 +12,7 @@ def preset_jobs() -> list:
             name=name,
             selection=dg.AssetSelection.all() - dg.AssetSelection.assets(*left_out(name)),
             config=load_preset(name),
-            description=f"The whole graph for one scan batch with the settings of the preset `{name}`.",
+            description=f"One scan batch to the report with the settings of the preset `{name}`: {about(name)}",
         )
         for name in preset_names()
     ]

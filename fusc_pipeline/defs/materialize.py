@@ -24,12 +24,13 @@ class AssetConfig(dg.Config):
 
     def deciding(self) -> dict[str, Any]:
         """The fields that decide the result: what goes into the fingerprint."""
-        fields = type(self).model_fields
-        return {
-            name: value
-            for name, value in self.model_dump().items()
-            if not (fields[name].json_schema_extra or {}).get("runtime")
-        }
+        return _deciding(self)
+
+
+def _deciding(config: dg.Config) -> dict[str, Any]:
+    fields = type(config).model_fields
+    kept = {n: getattr(config, n) for n in fields if not (fields[n].json_schema_extra or {}).get("runtime")}
+    return {n: _deciding(value) if isinstance(value, dg.Config) else value for n, value in kept.items()}
 
 
 class ParallelConfig(AssetConfig):

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from fusc_pipeline.defs.materialize import AssetConfig
 from fusc_pipeline.defs.preview import image_markdown
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.resources.store import Store
 
 HISTORY = "history.json"
@@ -48,6 +48,32 @@ class PixelsConfig(ComputeConfig):
     resize: str = Field(
         default="letterbox", description="letterbox keeps the aspect ratio, squash does not (the reference code)."
     )
+
+
+class EncoderChoice(dg.Config):
+    """Which network is the encoder, and what it starts from."""
+
+    name: str = Field(default="resnet18", description="Network: resnet18, resnet18_medium, vgg16_bn, or any of timm's.")
+    weights: str = Field(
+        default="",
+        description="A checkpoint on this machine (.safetensors, or a torch file of tensors) to start from: a DINOv2, "
+        "a foundation model, an earlier run's weights.safetensors. Empty: random weights.",
+        json_schema_extra={"runtime": True},  # its content decides, wherever it lies
+    )
+    frozen: bool = Field(default=False, description="Use the checkpoint as it is, without training.")
+
+    def content(self) -> dict[str, str]:
+        """What of the checkpoint decides a result: its hash. Raises BadInput when there is no such file, BadSetting
+        when nothing is there to be frozen."""
+        from fusc_pipeline.hashing import sha256_file
+
+        if not self.weights:
+            if self.frozen:
+                raise BadSetting("encoder.frozen is on without encoder.weights; name a checkpoint, or let it train")
+            return {}
+        if not Path(self.weights).is_file():
+            raise BadInput(f"encoder.weights {self.weights} is no file on this machine; give the checkpoint's path")
+        return {"weights": sha256_file(Path(self.weights))}
 
 
 class CorpusPixels:
@@ -110,11 +136,10 @@ def load_weights(path: Path) -> dict[str, Any]:
 
 def load_backbone(store: Store, compute, encoder: str = "simclr_encoder"):
     """The pretrained backbone of an encoder asset, on the device."""
-    from fusc_pipeline.representation.backbones import build_backbone
+    from fusc_pipeline.representation.backbones import restore_backbone
 
-    backbone = build_backbone(store.require(encoder).config["backbone"])
-    backbone.load_state_dict(load_weights(store.folder(encoder) / WEIGHTS))
-    return compute.place(backbone)
+    name = store.require(encoder).config["encoder"]["name"]
+    return compute.place(restore_backbone(name, load_weights(store.folder(encoder) / WEIGHTS)))
 
 
 def curves_markdown(history: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, str]:

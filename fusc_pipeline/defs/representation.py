@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, create_model
 
+from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
 from fusc_pipeline.defs.models import (
@@ -18,6 +19,7 @@ from fusc_pipeline.defs.models import (
     WEIGHTS,
     ComputeConfig,
     CorpusPixels,
+    EncoderChoice,
     PixelsConfig,
     curves_markdown,
     load_backbone,
@@ -44,6 +46,12 @@ class Trained:
     backbone: dict[str, Any]
     projection: dict[str, Any]
     history: list[dict[str, Any]]
+
+
+def encoder_base(name: str) -> type[PixelsConfig]:
+    """The config every encoder asset has, with this network where none is named."""
+    choice = (EncoderChoice, Field(default=EncoderChoice(name=name), description="Which network, and its weights."))
+    return create_model("EncoderBase", __base__=PixelsConfig, encoder=choice)
 
 
 def encoder_asset(
@@ -77,6 +85,12 @@ def encoder_asset(
             log_device(context, compute)
             corpus = CorpusPixels(files, config.image_size, config.resize)
             pixels = np.asarray(corpus.pixels[corpus.rows("train")])
+            if config.encoder.frozen:
+                weights, figures = _as_given(pixels, config, compute)
+                save_weights(draft.path(WEIGHTS), weights)
+                draft.path(HISTORY).write_text("[]")
+                draft.metadata |= {"trained": "no, as given", **figures}
+                return
             progress = Progress(context, name, config.epochs)
             result = train(pixels, config, compute, draft.work / CHECKPOINT, progress)
             save_weights(draft.path(WEIGHTS), result.backbone)
@@ -87,16 +101,32 @@ def encoder_asset(
             draft.metadata |= {key: last[key] for key in curves}
             draft.metadata |= {"curves": curves_markdown(result.history, curves)}
 
-        return materialize(context, files, config, produce, upstream=["corpus"], model=True)
+        with refusals(discreet=False):  # a wrong path stays wrong: not to be tried again
+            extra = config.encoder.content()
+        return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, model=True)
 
     return asset
+
+
+def _as_given(pixels: np.ndarray, config: Any, compute: Any) -> tuple[dict[str, Any], dict[str, float]]:
+    """(weights, diagnostics on some training images) of a frozen encoder."""
+    import torch
+
+    from fusc_pipeline.representation.backbones import build_backbone, check_side, embed
+    from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu
+
+    network = build_backbone(config.encoder.name, weights=config.encoder.weights)
+    check_side(network, config.encoder.name, config.image_size)
+    figures = collapse_diagnostics(torch.from_numpy(embed(network, pixels[:512], compute)))
+    return on_cpu(network), figures
 
 
 # Sized for two CPU cores and some thousand frames; the paper's own values are the dataclass's (500 epochs, batch 512).
 SimclrEncoderConfig = asset_config(
     "SimclrEncoderConfig",
     SimclrConfig,
-    base=PixelsConfig,
+    base=encoder_base("resnet18"),
+    without=("backbone", "weights"),
     epochs=50,
     batch_size=64,
     optimizer="adamw",
@@ -110,7 +140,8 @@ SimclrEncoderConfig = asset_config(
 DinoEncoderConfig = asset_config(
     "DinoEncoderConfig",
     DinoConfig,
-    base=PixelsConfig,
+    base=encoder_base("vit_small_patch16_224"),
+    without=("backbone", "weights"),
     epochs=60,
     batch_size=64,
     warmup_epochs=6.0,
@@ -123,17 +154,21 @@ DinoEncoderConfig = asset_config(
 )
 
 
+def _settings(config: Any, target: type) -> Any:
+    return settings_of(config, target, backbone=config.encoder.name, weights=config.encoder.weights)
+
+
 def _train_simclr(pixels, config, compute, checkpoint, on_epoch) -> Trained:
     from fusc_pipeline.representation.simclr import train_simclr
 
-    result = train_simclr(pixels, settings_of(config, SimclrConfig), compute, checkpoint, on_epoch)
+    result = train_simclr(pixels, _settings(config, SimclrConfig), compute, checkpoint, on_epoch)
     return Trained(result.backbone, result.projection, result.history)
 
 
 def _train_dino(pixels, config, compute, checkpoint, on_epoch) -> Trained:
     from fusc_pipeline.representation.dino import train_dino
 
-    result = train_dino(pixels, settings_of(config, DinoConfig), compute, checkpoint, on_epoch)
+    result = train_dino(pixels, _settings(config, DinoConfig), compute, checkpoint, on_epoch)
     return Trained(result.backbone, result.head, result.history)
 
 

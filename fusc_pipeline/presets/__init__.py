@@ -1,8 +1,10 @@
 """Named run configurations: YAML files in this folder, each also a job in the UI. Unknown keys are refused."""
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -29,33 +31,63 @@ def left_out(name: str) -> list[str]:
     return _content(name).get(LEAVE_OUT) or []
 
 
+def about(name: str) -> str:
+    """What the preset is for: the comment at the head of its file."""
+    lines = preset_text(name).splitlines()
+    return " ".join(line[1:].strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines))
+
+
 def _content(name: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(preset_text(name)) or {}
+    except yaml.YAMLError as error:
+        raise BadSetting(f"the preset {name} is no YAML: {' '.join(str(error).split())}") from error
+    _check(content, (*TOP_LEVEL, LEAVE_OUT), f"preset {name}")
+    return content
+
+
+def preset_text(name: str) -> str:
+    """The preset's file as it is, comments and all. A name that ends in .yaml is a file of one's own."""
+    if name.endswith((".yaml", ".yml")):
+        try:
+            return Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadSetting(f"the preset file {name} cannot be read ({type(error).__name__})") from error
     if name not in preset_names():
         raise BadSetting(f"there is no preset {name!r}{_nearest(name, preset_names())}")
-    return yaml.safe_load(resources.files(__name__).joinpath(f"{name}.yaml").read_text()) or {}
+    return resources.files(__name__).joinpath(f"{name}.yaml").read_text()
 
 
-def check_run_config(config: Mapping[str, Any], known: Mapping[str, Iterable[str]]) -> None:
+def check_run_config(config: Mapping[str, Any], known: Mapping[str, Mapping[str, Any]]) -> None:
     """Raise BadSetting for the first unknown asset or field, with the nearest known one.
 
-    `known` gives the config fields of each asset by the asset's name.
+    `known` gives the config fields of each asset by the asset's name; a field's own fields, or an empty mapping.
     """
     _check(config, TOP_LEVEL, "run config")
     ops = config.get("ops") or {}
     _check(ops, known, "ops")
     for asset, body in ops.items():
         _check(body or {}, ("config", "inputs", "outputs"), f"ops.{asset}")
-        _check((body or {}).get("config") or {}, known[asset], f"ops.{asset}.config")
+        _check_fields((body or {}).get("config") or {}, known[asset], f"ops.{asset}.config")
 
 
 def apply_setting(config: dict[str, Any], setting: str) -> None:
     """Put `asset.field=value` (the value is YAML) into a run configuration; raises BadSetting for another form."""
     path, equals, value = setting.partition("=")
-    asset, dot, name = path.partition(".")
-    if not (equals and dot and asset and name):
+    asset, *names = path.split(".")
+    if not (equals and names and asset and all(names)):
         raise BadSetting(f"--set {setting!r} is not of the form asset.field=value, e.g. simclr_encoder.epochs=50")
     body = config.setdefault("ops", {}).setdefault(asset, {}).setdefault("config", {})
-    body[name] = yaml.safe_load(value)
+    for name in names[:-1]:
+        body = body.setdefault(name, {})
+    body[names[-1]] = yaml.safe_load(value)
+
+
+def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
+    _check(found, known, where)
+    for name, value in found.items():
+        if known[name]:
+            _check_fields(value, known[name], f"{where}.{name}")
 
 
 def _check(found: Mapping[str, Any], known: Iterable[str], where: str) -> None:

@@ -4,15 +4,23 @@ Any of timm's networks goes by its timm name; another one is one entry of BACKBO
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import plain_view
+from fusc_pipeline.representation.checkpoints import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    RgbInput,
+    input_channels,
+    read_checkpoint,
+)
 
 
 def _resnet18(in_channels: int, first_stride: int | None = None) -> nn.Module:
@@ -61,7 +69,69 @@ BACKBONES: dict[str, Callable[[int], nn.Module]] = {
 }
 
 
-def _from_timm(name: str, in_channels: int, drop_path: float) -> nn.Module:
+def build_backbone(
+    name: str = "resnet18", in_channels: int = 1, seed: int = 0, drop_path: float = 0.0, weights: str = ""
+) -> nn.Module:
+    """A network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim), random or from a checkpoint. Grey: one channel.
+
+    name: of BACKBONES or of timm's. drop_path: stochastic depth while training, for timm's networks that have it.
+    weights: a file (see `checkpoints.read_checkpoint`), "" for none; a network of colour photographs then takes images
+    through `checkpoints.RgbInput`. Raises BadSetting on unknown names, BadInput on a file of another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if not weights:
+            return _random(name, in_channels, drop_path)
+        state = read_checkpoint(weights)
+        channels = input_channels(state)
+        try:
+            network = _random(name, channels, drop_path, state)
+        except (RuntimeError, KeyError) as error:
+            raise BadInput(
+                f"encoder.weights {weights} is not of the network {name!r} ({' '.join(str(error).split())[:300]}); "
+                "name the network it was trained as in encoder.name"
+            ) from error
+    if channels == 1:
+        return network
+    known = getattr(network, "pretrained_cfg", {})
+    return RgbInput(network, known.get("mean", IMAGENET_MEAN), known.get("std", IMAGENET_STD))
+
+
+def restore_backbone(name: str, state: dict[str, Tensor]) -> nn.Module:
+    """The network of `build_backbone` that `state` was taken from."""
+    network = _random(name, input_channels(state), 0.0)
+    if all(key in state for key in ("mean", "std")):
+        network = RgbInput(network)
+    network.load_state_dict(state)
+    return network
+
+
+def patch_side(network: nn.Module) -> int | None:
+    """Side of a vision transformer's patches in pixels, which an image's side must be a multiple of; else None."""
+    inner = network.network if isinstance(network, RgbInput) else network
+    patches = getattr(inner, "patch_embed", None)
+    return patches.patch_size[0] if hasattr(patches, "patch_size") else None
+
+
+def check_side(network: nn.Module, name: str, side: int) -> None:
+    """Raise BadSetting when images of this side do not divide into the network's patches."""
+    patch = patch_side(network)
+    if patch and side % patch:
+        near = max(patch, round(side / patch) * patch)
+        raise BadSetting(f"image_size is {side}, but {name} cuts images into patches of {patch}; take {near}")
+
+
+def _random(name: str, in_channels: int, drop_path: float, state: dict[str, Tensor] | None = None) -> nn.Module:
+    """The network, its weights those of `state` where one is given."""
+    if name not in BACKBONES:
+        return _from_timm(name, in_channels, drop_path, state)
+    network = BACKBONES[name](in_channels)
+    if state is not None:
+        network.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})
+    return network
+
+
+def _from_timm(name: str, in_channels: int, drop_path: float, state: dict[str, Tensor] | None) -> nn.Module:
     """A network of timm's without its classifier; a vision transformer takes images of any side (a multiple of its
     patches) and gives its class token after the final norm."""
     import timm
@@ -70,22 +140,21 @@ def _from_timm(name: str, in_channels: int, drop_path: float) -> nn.Module:
         raise BadSetting(
             f"backbone {name!r} is not known; choose {', '.join(BACKBONES)} or one of timm's (timm.list_models())"
         )
-    options = {"drop_path_rate": drop_path} if drop_path else {}
+    options: dict[str, Any] = {"drop_path_rate": drop_path} if drop_path else {}
     if name.startswith("vit_"):
         options |= {"dynamic_img_size": True}
-    network = timm.create_model(name, pretrained=False, num_classes=0, in_chans=in_channels, **options)
+    if state is not None:
+        known = timm.get_pretrained_cfg(name)
+        classifier = known.classifier if known and known.classifier else "head"
+        heads = tuple(f"{head}." for head in ([classifier] if isinstance(classifier, str) else classifier))
+        state = {key: value for key, value in state.items() if not key.startswith(heads)}
+        # "Trained on no classes": timm then renames and resizes as for its own files, and insists on every layer.
+        side = known.input_size[-1] if known and known.input_size else 224
+        overlay = {"state_dict": state, "num_classes": 0, "input_size": (in_channels, side, side)}
+        options |= {"pretrained": True, "pretrained_cfg_overlay": overlay}
+    network = timm.create_model(name, num_classes=0, in_chans=in_channels, **options)
     network.out_dim = network.num_features
     return network
-
-
-def build_backbone(name: str = "resnet18", in_channels: int = 1, seed: int = 0, drop_path: float = 0.0) -> nn.Module:
-    """A randomly initialised network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim). Grey is one channel.
-
-    drop_path: stochastic depth while training, for timm's networks that have it. Raises BadSetting on unknown names.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return BACKBONES[name](in_channels) if name in BACKBONES else _from_timm(name, in_channels, drop_path)
 
 
 @torch.inference_mode()

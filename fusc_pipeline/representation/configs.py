@@ -28,6 +28,7 @@ class SimclrConfig:
     gamma: float = setting(0.0, "views' grey levels are raised to exp(± this)", 0.0, 1.0)
     blur_p: float = setting(0.0, "probability of a blurred view; 0 as in the paper", 0.0, 1.0)
     backbone: str = setting("resnet18", "network: resnet18, or any of timm's")
+    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
     seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -75,6 +76,7 @@ class DinoConfig:
     rotation_degrees: float = setting(0.0, "views are turned by up to this; 0 as in the authors' code", 0.0, 180.0)
     solarise_p: float = setting(0.2, "probability of inverted highlights in the second global view", 0.0, 1.0)
     backbone: str = setting("vit_small_patch16_224", "network: resnet18, or any of timm's")
+    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
     seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
 
     def __post_init__(self) -> None:

@@ -19,7 +19,7 @@ from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.augment import Augmentation, augmented_view
-from fusc_pipeline.representation.backbones import build_backbone
+from fusc_pipeline.representation.backbones import build_backbone, check_side, patch_side
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu, run_digest
@@ -63,6 +63,7 @@ def train_dino(
     out_dim = config.out_dim or head_size(len(pixels))
     student = _Network(config, channels_of(pixels), out_dim, config.drop_path)
     teacher = _Network(config, channels_of(pixels), out_dim, drop_path=0.0)
+    check_side(student.backbone, config.backbone, pixels.shape[1])
     teacher.load_state_dict(student.state_dict())
     student, teacher = compute.place(student).train(), compute.place(teacher).train().requires_grad_(False)
     plan = _plan(len(pixels), config)
@@ -71,7 +72,7 @@ def train_dino(
     optimizer = torch.optim.AdamW(decay_groups([student], config.weight_decay), lr=config.lr)
     weight_decay = cosine_between(config.weight_decay, config.weight_decay_end, steps * config.epochs)
     momentum = cosine_between(config.momentum, 1.0, steps * config.epochs)
-    first, second, local = crops(pixels, config, compute)
+    first, second, local = crops(pixels, config, compute, patch_side(student.backbone) or _PATCH)
     last: dict[str, Tensor] = {}
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -175,7 +176,7 @@ class _Network(nn.Module):
 
     def __init__(self, config: DinoConfig, channels: int, out_dim: int, drop_path: float):
         super().__init__()
-        self.backbone = build_backbone(config.backbone, channels, config.seed, drop_path)
+        self.backbone = build_backbone(config.backbone, channels, config.seed, drop_path, config.weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
             self.head = DinoHead(self.backbone.out_dim, out_dim, config)
@@ -185,14 +186,16 @@ class _Network(nn.Module):
         return self.head(features if small is None else torch.cat([features, self.backbone(small)]))
 
 
-def crops(pixels: np.ndarray, config: DinoConfig, compute: Compute) -> tuple[Callable, Callable, Callable]:
+def crops(
+    pixels: np.ndarray, config: DinoConfig, compute: Compute, patch: int = _PATCH
+) -> tuple[Callable, Callable, Callable]:
     """First global, second global and local views of the rows of `pixels` (N, S, S): (indices, generator) → images.
 
-    The authors' blur (always, 0.1, 0.5) and solarisation (second global) with their probabilities; colour changes that
-    do nothing to grey images are left out.
+    patch: the side of local views is a multiple of it. The authors' blur (always, 0.1, 0.5) and solarisation (second
+    global) with their probabilities; colour changes that do nothing to grey images are left out.
     """
     side = pixels.shape[-1]
-    small = max(_PATCH, round(side * config.local_share / _PATCH) * _PATCH)
+    small = max(patch, round(side * config.local_share / patch) * patch)
     shared = {"rotation_degrees": config.rotation_degrees, "max_blur_sigma": 2.0}
     whole = {"min_crop_scale": config.min_global_scale} | shared
     part = {"min_crop_scale": min(config.min_local_scale, config.min_global_scale)} | shared

@@ -20,7 +20,7 @@ from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.representation.augment import augmented_view
-from fusc_pipeline.representation.backbones import build_backbone
+from fusc_pipeline.representation.backbones import build_backbone, check_side
 from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
@@ -50,7 +50,9 @@ def train_simclr(
     """
     if len(pixels) < 4:
         raise BadSetting(f"SimCLR needs at least 4 images to contrast, there are {len(pixels)}; add frames")
-    backbone = compute.place(build_backbone(config.backbone, channels_of(pixels), config.seed))
+    network = build_backbone(config.backbone, channels_of(pixels), config.seed, weights=config.weights)
+    check_side(network, config.backbone, pixels.shape[1])
+    backbone = compute.place(network)
     projection = compute.place(build_projection(backbone.out_dim, config))
     view = augmented_view(pixels, config.augmentation(), compute)
     optimizer = _optimizer(config, decay_groups([backbone, projection], config.weight_decay))

@@ -16,7 +16,7 @@ SMALL = {
         "n_local": 1,
         "hidden_dim": 16,
         "bottleneck_dim": 8,
-        "backbone": "vit_tiny_patch16_224",
+        "encoder": {"name": "vit_tiny_patch16_224"},
     },
     "simclr_neighbors": {"n_neighbors": 3},
     "dino_neighbors": {"n_neighbors": 3},

@@ -104,6 +104,33 @@ def test_fusc_trains_the_head_or_the_whole_network(small_store, train_backbone):
         assert backbone == {}
 
 
+def test_a_frozen_checkpoint_stands_in_for_training(small_store, tmp_path):
+    """A checkpoint that is named gives the embeddings as it is, wherever its file lies, and everything after runs."""
+    from safetensors.torch import save_file
+
+    from fusc_pipeline.representation.backbones import build_backbone
+    from fusc_pipeline.representation.simclr import on_cpu
+
+    def run(path, frozen=True, until="dino_neighbors"):
+        choice = {"name": "vit_tiny_patch16_224", "weights": str(path), "frozen": frozen}
+        return materialise(small_store, up_to(until), run_config(dino_encoder={"encoder": choice}))
+
+    given = tmp_path / "given.safetensors"
+    save_file(on_cpu(build_backbone("vit_tiny_patch16_224", 3, seed=4)), given)
+    assert failures(run(given, until="fusc_dino_selflabel")) == {}
+    assert json.loads((small_store.folder("dino_encoder") / "history.json").read_text()) == []
+    before = small_store.require("dino_embeddings").data_version
+    moved = given.rename(tmp_path / "moved.safetensors")
+    assert set(cache_states(run(moved)).values()) == {"hit"}
+    save_file(on_cpu(build_backbone("vit_tiny_patch16_224", 3, seed=5)), moved)
+    assert failures(run(moved)) == {}
+    assert small_store.require("dino_embeddings").data_version != before
+    assert failures(run(moved, frozen=False)) == {}
+    assert len(json.loads((small_store.folder("dino_encoder") / "history.json").read_text())) == 1
+    assert "is no file" in failures(run(tmp_path / "gone.safetensors"))["dino_encoder"]
+    assert "without encoder.weights" in failures(run(""))["dino_encoder"]
+
+
 def test_a_cache_hit_shows_the_same_metadata_again(small_store):
     def shown(result):
         return {

@@ -24,7 +24,7 @@ ops:
   kmeans_simclr: {config: {n_clusters: [3], seeds: [0], n_init: 1}}
   fusc_simclr: {config: {n_clusters: [3], seeds: [0], epochs: 1, batch_size: 8}}
   fusc_simclr_selflabel: {config: {epochs: 1, batch_size: 8}}
-  dino_encoder: {config: {epochs: 1, batch_size: 8, image_size: 32, n_local: 1, backbone: vit_tiny_patch16_224}}
+  dino_encoder: {config: {epochs: 1, batch_size: 8, image_size: 32, n_local: 1, encoder: {name: vit_tiny_patch16_224}}}
   kmeans_dino: {config: {n_clusters: [3], seeds: [0], n_init: 1}}
   fusc_dino: {config: {n_clusters: [3], seeds: [0], epochs: 1, batch_size: 8}}
   fusc_dino_selflabel: {config: {epochs: 1, batch_size: 8}}
