@@ -28,7 +28,7 @@ from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.defs.clustering import FuscHeadConfig
-from fusc_pipeline.defs.representation import SimclrEncoderConfig
+from fusc_pipeline.defs.encoders import SimclrEncoderConfig
 from fusc_pipeline.defs.selflabel import SelfLabelHeadConfig
 from fusc_pipeline.defs.settings import settings_of
 from fusc_pipeline.evaluation import metrics

@@ -13,6 +13,7 @@ from fusc_pipeline.defs import (
     clustering,
     dataset,
     deepmcat,
+    encoders,
     evaluation,
     ingestion,
     label_audit,
@@ -34,9 +35,8 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
     tests and deployments that bring their own.
     """
-    assets = dg.load_assets_from_modules(
-        [ingestion, text, cleaning, dataset, representation, clustering, deepmcat, audit, label_audit, evaluation]
-    )
+    ours = [ingestion, text, cleaning, dataset, encoders, representation, clustering, deepmcat, audit, label_audit]
+    assets = dg.load_assets_from_modules([*ours, evaluation])
     return dg.Definitions(
         assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([checks]),

@@ -285,8 +285,8 @@ def _samples(files: Store):
 def _curves(files: Store, draw) -> dict[str, bytes]:
     """Learning curves of the encoders and of every model that has some, by heading."""
     keys = {
-        "SimCLR pretraining": ("loss", "effective_rank"),
-        "DINO pretraining": ("loss", "teacher_entropy_share", "kl", "effective_rank"),
+        "SimCLR pretraining": ("loss", "effective_rank", "knn_accuracy"),
+        "DINO pretraining": ("loss", "teacher_entropy_share", "kl", "effective_rank", "knn_accuracy"),
         "FUSC clustering": ("loss", "consistency", "entropy"),
         "Self-labelling (FUSC*)": ("loss", "coverage", "agreement", "filled"),
         "DeepMCAT": ("loss", "agreement", "filled"),

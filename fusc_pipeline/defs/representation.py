@@ -1,175 +1,29 @@
-"""Representation: images to vectors and their neighbours, for each encoder. The training is `representation`' part."""
+"""Embeddings of each encoder and their nearest neighbours. The encoders themselves are `encoders`' part."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, create_model
+from pydantic import Field
 
-from fusc_pipeline.defs.failures import refusals
+from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
 from fusc_pipeline.defs.models import (
-    HISTORY,
-    WEIGHTS,
     ComputeConfig,
     CorpusPixels,
-    EncoderChoice,
-    PixelsConfig,
-    curves_markdown,
     load_backbone,
     log_device,
-    save_weights,
 )
-from fusc_pipeline.defs.progress import Progress
-from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import EMBEDDINGS, NEIGHBORS
 
-CHECKPOINT = "checkpoint.pt"
 INDEX = "index.faiss"
-PROJECTION = "projection.safetensors"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What a pretraining run leaves: state dicts of the backbone and the part the loss saw, and the metric history."""
-
-    backbone: dict[str, Any]
-    projection: dict[str, Any]
-    history: list[dict[str, Any]]
-
-
-def encoder_base(name: str) -> type[PixelsConfig]:
-    """The config every encoder asset has, with this network where none is named."""
-    choice = (EncoderChoice, Field(default=EncoderChoice(name=name), description="Which network, and its weights."))
-    return create_model("EncoderBase", __base__=PixelsConfig, encoder=choice)
-
-
-def encoder_asset(
-    encoder: str,
-    config_class: type[PixelsConfig],
-    train: Callable[[np.ndarray, Any, Any, Path, Any], Trained],
-    curves: tuple[str, ...],
-    description: str,
-) -> dg.AssetsDefinition:
-    """An encoder trained on the train split's clean images.
-
-    train(pixels, asset config, compute, checkpoint, on_epoch); curves: entries of the history to plot, and to keep as
-    metadata.
-    """
-    name = f"{encoder}_encoder"
-
-    @dg.asset(
-        name=name,
-        deps=["corpus"],
-        group_name="representation",
-        kinds={"pytorch"},
-        code_version="1",
-        description=f"{description} Resumable: a killed run continues from its last checkpoint, to the same weights.",
-        **GPU_OP,
-    )
-    def asset(context: dg.AssetExecutionContext, config: config_class, store: StoreResource) -> dg.MaterializeResult:
-        files = store.get()
-
-        def produce(draft):
-            compute = config.compute()
-            log_device(context, compute)
-            corpus = CorpusPixels(files, config.image_size, config.resize)
-            pixels = np.asarray(corpus.pixels[corpus.rows("train")])
-            if config.encoder.frozen:
-                weights, figures = _as_given(pixels, config, compute)
-                save_weights(draft.path(WEIGHTS), weights)
-                draft.path(HISTORY).write_text("[]")
-                draft.metadata |= {"trained": "no, as given", **figures}
-                return
-            progress = Progress(context, name, config.epochs)
-            result = train(pixels, config, compute, draft.work / CHECKPOINT, progress)
-            save_weights(draft.path(WEIGHTS), result.backbone)
-            save_weights(draft.path(PROJECTION), result.projection)
-            draft.path(HISTORY).write_text(json.dumps(result.history))
-            last = result.history[-1]
-            draft.metadata |= {"images_per_second": round(last["images_per_second"], 1)}
-            draft.metadata |= {key: last[key] for key in curves}
-            draft.metadata |= {"curves": curves_markdown(result.history, curves)}
-
-        with refusals(discreet=False):  # a wrong path stays wrong: not to be tried again
-            extra = config.encoder.content()
-        return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, model=True)
-
-    return asset
-
-
-def _as_given(pixels: np.ndarray, config: Any, compute: Any) -> tuple[dict[str, Any], dict[str, float]]:
-    """(weights, diagnostics on some training images) of a frozen encoder."""
-    import torch
-
-    from fusc_pipeline.representation.backbones import build_backbone, check_side, embed
-    from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu
-
-    network = build_backbone(config.encoder.name, weights=config.encoder.weights)
-    check_side(network, config.encoder.name, config.image_size)
-    figures = collapse_diagnostics(torch.from_numpy(embed(network, pixels[:512], compute)))
-    return on_cpu(network), figures
-
-
-# Sized for two CPU cores and some thousand frames; the paper's own values are the dataclass's (500 epochs, batch 512).
-SimclrEncoderConfig = asset_config(
-    "SimclrEncoderConfig",
-    SimclrConfig,
-    base=encoder_base("resnet18"),
-    without=("backbone", "weights"),
-    epochs=50,
-    batch_size=64,
-    optimizer="adamw",
-    lr=1e-3,
-    weight_decay=1e-2,
-    warmup_epochs=4.0,
-    rotation_degrees=90.0,
-)
-
-# The same, for a vision transformer: few local views, a teacher that follows faster, a small head.
-DinoEncoderConfig = asset_config(
-    "DinoEncoderConfig",
-    DinoConfig,
-    base=encoder_base("vit_small_patch16_224"),
-    without=("backbone", "weights"),
-    epochs=60,
-    batch_size=64,
-    warmup_epochs=6.0,
-    hidden_dim=512,
-    bottleneck_dim=128,
-    momentum=0.99,
-    n_local=4,
-    local_share=0.5,
-    rotation_degrees=90.0,
-)
-
-
-def _settings(config: Any, target: type) -> Any:
-    return settings_of(config, target, backbone=config.encoder.name, weights=config.encoder.weights)
-
-
-def _train_simclr(pixels, config, compute, checkpoint, on_epoch) -> Trained:
-    from fusc_pipeline.representation.simclr import train_simclr
-
-    result = train_simclr(pixels, _settings(config, SimclrConfig), compute, checkpoint, on_epoch)
-    return Trained(result.backbone, result.projection, result.history)
-
-
-def _train_dino(pixels, config, compute, checkpoint, on_epoch) -> Trained:
-    from fusc_pipeline.representation.dino import train_dino
-
-    result = train_dino(pixels, _settings(config, DinoConfig), compute, checkpoint, on_epoch)
-    return Trained(result.backbone, result.head, result.history)
 
 
 class EmbeddingsConfig(ComputeConfig):
@@ -209,6 +63,8 @@ def embeddings_asset(encoder: str, project: Callable[[Any, Path, Any], Any] | No
             corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
             network = load_backbone(files, compute, source)
             if config.space == "projection" and project is not None:
+                if not (files.folder(source) / PROJECTION).exists():
+                    raise BadSetting(f"{name}.space is projection, but the frozen {source} has none; choose backbone")
                 network = project(network, files.folder(source) / PROJECTION, compute)
             elif config.space != "backbone":
                 spaces = "backbone or projection" if project else "backbone"
@@ -247,7 +103,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
         deps=["corpus", source],
         group_name="representation",
         kinds={"faiss", "parquet"},
-        code_version="1",
+        code_version="2",
         metadata=column_schema(name),
         description="The nearest images of the train split for every image, by cosine similarity, exact; never itself.",
     )
@@ -257,7 +113,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
         def produce(draft):
             import faiss
 
-            from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
+            from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors, neighbor_purity
 
             ids, splits, vectors = embedding_arrays(files.table(source))
             train = np.flatnonzero(splits == "train")
@@ -278,8 +134,11 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
             faiss.write_index(index, str(draft.path(INDEX)))
             labels = label_numbers(files.table("corpus"), ids)
             purity = neighbor_purity(near, labels[train], labels)
+            test = splits == "test"
+            accuracy = knn_accuracy(near[test], similarities[test], labels[train], labels[test])
             draft.metadata |= {
                 "dagster/row_count": len(ids),
+                "knn_accuracy": None if np.isnan(accuracy) else round(accuracy, 4),
                 "neighbours": int(near.shape[1]),
                 "neighbour_purity": None if np.isnan(purity) else round(purity, 4),
                 "mean_similarity": float(np.mean(similarities)),
@@ -296,22 +155,8 @@ def _simclr_projection(network, weights: Path, compute):
     return load_projection(network, weights, compute)
 
 
-simclr_encoder = encoder_asset(
-    "simclr",
-    SimclrEncoderConfig,
-    _train_simclr,
-    ("loss", "effective_rank"),
-    "A ResNet18 trained by contrast on the train split's clean images, without labels (SimCLR).",
-)
 simclr_embeddings = embeddings_asset("simclr", _simclr_projection)
 simclr_neighbors = neighbors_asset("simclr")
 
-dino_encoder = encoder_asset(
-    "dino",
-    DinoEncoderConfig,
-    _train_dino,
-    ("loss", "teacher_entropy_share", "kl", "effective_rank"),
-    "A ViT-S/16 trained by self-distillation on the train split's clean images, without labels (DINO).",
-)
 dino_embeddings = embeddings_asset("dino")
 dino_neighbors = neighbors_asset("dino")

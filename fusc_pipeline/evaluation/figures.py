@@ -199,10 +199,11 @@ def learning_curves(
     for axes, key in zip(grid.flat, keys, strict=False):
         for place, (name, frame) in enumerate(frames.items()):
             if key in frame:
-                x = frame["epoch"] if "epoch" in frame else np.arange(len(frame))
+                known = frame[frame[key].notna()]  # some figures are taken every few epochs only
+                x = known.get("epoch", known.index)
                 colour = ACCENT if len(frames) == 1 else cluster_look(place)[0]
-                mark = "o" if len(frame) == 1 else None
-                axes.plot(x, frame[key].astype(float), color=colour, linewidth=1.6, marker=mark, label=name)
+                mark = "o" if len(known) == 1 else None
+                axes.plot(x, known[key].astype(float), color=colour, linewidth=1.6, marker=mark, label=name)
         axes.set_title(_NAMES.get(key, key.replace("_", " ")), loc="left", fontsize=9.5, color=INK)
         axes.set_xlabel("epoch", fontsize=8.5, color=MUTED)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))

@@ -22,7 +22,7 @@ from fusc_pipeline.representation.augment import Augmentation, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, check_side, patch_side
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.pixels import channels_of
-from fusc_pipeline.representation.simclr import collapse_diagnostics, on_cpu, run_digest
+from fusc_pipeline.representation.simclr import Monitor, collapse_diagnostics, on_cpu, run_digest, watched
 from fusc_pipeline.training import (
     Plan,
     average_into,
@@ -51,12 +51,14 @@ def train_dino(
     compute: Compute,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> DinoResult:
     """Train a backbone on (N, S, S) uint8 images; with `checkpoint` (a file) a killed run continues where it was.
 
-    History entries add `teacher_entropy` (nats; 0 or log(out_dim): collapsed), `teacher_entropy_share` (of that
-    maximum), `kl` (teacher against student over different crops; 0: collapsed), `embedding_std` and `effective_rank`
-    (of the teacher's last global features, see `simclr.collapse_diagnostics`).
+    `monitor` adds its figures (of the teacher's backbone) to the history. Entries add `teacher_entropy` (nats; 0 or
+    log(out_dim): collapsed), `teacher_entropy_share` (of that maximum), `kl` (teacher against student over different
+    crops; 0: collapsed), `embedding_std` and `effective_rank` (of the teacher's last global features, see
+    `simclr.collapse_diagnostics`).
     """
     if len(pixels) < 2:
         raise BadSetting(f"DINO needs at least 2 images, there are {len(pixels)}; add frames")
@@ -105,7 +107,8 @@ def train_dino(
 
     def diagnostics(metrics: dict[str, Any]) -> dict[str, Any]:
         share = metrics["teacher_entropy"] / math.log(out_dim)
-        return {"teacher_entropy_share": share} | collapse_diagnostics(last["features"])
+        watch = watched(monitor, metrics["epoch"], teacher.backbone)
+        return {"teacher_entropy_share": share} | collapse_diagnostics(last["features"]) | watch
 
     history = train(
         plan,

@@ -25,6 +25,9 @@ from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
 
+# (epoch, backbone) → figures for the history, {} for none at this epoch. It may set the backbone's mode, nothing else.
+Monitor = Callable[[int, nn.Module], dict[str, float]]
+
 
 @dataclass(frozen=True)
 class SimclrResult:
@@ -41,12 +44,13 @@ def train_simclr(
     compute: Compute,
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    monitor: Monitor | None = None,
 ) -> SimclrResult:
     """Train a backbone on (N, S, S) or (N, S, S, 3) uint8 images.
 
-    With `checkpoint` (a file) a killed run continues where it was. History entries add `embedding_std` (1/√d = 0.044
-    for spread 512-d unit vectors, 0: collapsed) and `effective_rank` (Roy & Vetterli 2007, 1 to min(batch, d)) of the
-    last batch's features.
+    With `checkpoint` (a file) a killed run continues where it was. `monitor` adds its figures to the history, whose
+    entries add `embedding_std` (1/√d = 0.044 for spread 512-d unit vectors, 0: collapsed) and `effective_rank` (Roy &
+    Vetterli 2007, 1 to min(batch, d)) of the last batch's features.
     """
     if len(pixels) < 4:
         raise BadSetting(f"SimCLR needs at least 4 images to contrast, there are {len(pixels)}; add frames")
@@ -75,16 +79,29 @@ def train_simclr(
         last["features"] = features.detach()
         return {"loss": loss}
 
+    def diagnostics(metrics: dict[str, Any]) -> dict[str, Any]:
+        return collapse_diagnostics(last["features"]) | watched(monitor, metrics["epoch"], backbone)
+
     history = train(
         plan,
         step,
         optimizer,
         {"backbone": backbone, "projection": projection},
-        end_epoch=lambda _: collapse_diagnostics(last["features"]),
+        end_epoch=diagnostics,
         on_epoch=on_epoch,
         checkpoint=Checkpoint(checkpoint, run_digest("simclr", config, pixels)) if checkpoint else None,
     )
     return SimclrResult(on_cpu(backbone), on_cpu(projection), history)
+
+
+def watched(monitor: Monitor | None, epoch: int, backbone: nn.Module) -> dict[str, float]:
+    """What the monitor says of the backbone after this epoch (from 1); the backbone is in the mode it was in."""
+    if monitor is None:
+        return {}
+    training = backbone.training
+    found = monitor(epoch, backbone)
+    backbone.train(training)
+    return found
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

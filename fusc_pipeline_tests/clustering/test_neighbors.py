@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
+from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors, neighbor_purity
 from fusc_pipeline.errors import BadInput, BadSetting
 
 
@@ -80,6 +80,33 @@ def test_bad_input_is_refused():
         nearest_neighbors(train, ids, unit(4, 2), ids, 1)
     with pytest.raises(BadInput, match="diverged"):
         nearest_neighbors(train * np.nan, ids, train, ids, 1)
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+@pytest.mark.parametrize("temperature", [0.07, 1.0])
+def test_knn_accuracy_is_scikit_learns_with_the_same_weights(k, temperature):
+    from sklearn.neighbors import KNeighborsClassifier
+
+    rng = np.random.default_rng(k)
+    labels, wanted = rng.integers(0, 4, 60), rng.integers(0, 4, 40)
+    centres = rng.normal(size=(4, 6))
+    train, queries = (c + rng.normal(size=c.shape) for c in (centres[labels], centres[wanted]))
+    train, queries = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (train, queries))
+    near, similar = nearest_neighbors(
+        train.astype(np.float32), names("a", 60), queries.astype(np.float32), names("b", 40), k
+    )
+    # For unit vectors the squared distance is 2 - 2 cos, and a constant factor of all weights changes no vote.
+    model = KNeighborsClassifier(k, weights=lambda d: np.exp((1 - d**2 / 2) / temperature)).fit(train, labels)
+    assert knn_accuracy(near, similar, labels, wanted, temperature) == pytest.approx(model.score(queries, wanted))
+
+
+def test_knn_accuracy_leaves_unlabelled_images_out():
+    near, similar = np.array([[0, 1], [2, 3], [3, 3], [0, 1]]), np.full((4, 2), 0.5, np.float32)
+    labels = np.array([1, -1, 0, -1])
+    # The first and the second are right, the third has no voter, the last is no query.
+    assert knn_accuracy(near, similar, labels, np.array([1, 0, 1, -1])) == 1.0
+    assert knn_accuracy(near[:2], similar[:2], labels, np.array([0, 0])) == 0.5
+    assert np.isnan(knn_accuracy(near, similar, np.full(4, -1), labels))
 
 
 def test_purity_counts_labelled_pairs_only():

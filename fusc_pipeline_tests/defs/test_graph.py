@@ -104,6 +104,21 @@ def test_fusc_trains_the_head_or_the_whole_network(small_store, train_backbone):
         assert backbone == {}
 
 
+def test_training_is_watched_by_knn_accuracy_and_not_changed_by_it(small_store):
+    def weights(every):
+        config = run_config(simclr_encoder={"monitor_every": every, "epochs": 2, "force": True})
+        assert failures(materialise(small_store, up_to("simclr_neighbors"), config)) == {}
+        folder = small_store.folder("simclr_encoder")
+        return (folder / "weights.safetensors").read_bytes(), json.loads((folder / "history.json").read_text())
+
+    (watched, history), (alone, plain) = weights(1), weights(0)
+    assert watched == alone
+    assert all(0 <= entry["knn_accuracy"] <= 1 for entry in history) and len(history) == 2
+    assert "knn_accuracy" not in plain[0]
+    # The last epoch's is the one of the embeddings, with other neighbours: three here, twenty there.
+    assert 0 <= small_store.require("simclr_neighbors").metadata["knn_accuracy"] <= 1
+
+
 def test_a_frozen_checkpoint_stands_in_for_training(small_store, tmp_path):
     """A checkpoint that is named gives the embeddings as it is, wherever its file lies, and everything after runs."""
     from safetensors.torch import save_file
