@@ -74,6 +74,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--frames", type=int, default=600)
     verb.add_argument("--subjects", type=int, default=45)
     verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument(
+        "--external",
+        action="store_true",
+        help="laid out as FETAL_PLANES_DB, other machines, with the cervix; for add-batch --external",
+    )
     verb.set_defaults(verb=_phantom)
     return parser
 
@@ -186,8 +191,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.compute import usable_cores
     from fusc_pipeline.phantom.config import PhantomConfig
     from fusc_pipeline.phantom.delivery import write_batch
+    from fusc_pipeline.phantom.external import external_config, write_external
 
-    settings = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    sizes = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    settings = sizes | ({"external": True} if arguments.external else {})
     folder = arguments.folder
     marker = folder / "_PHANTOM.json"
     if marker.exists():
@@ -199,7 +206,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
         raise BadInput(f"{folder} is not empty; give a new folder")
     if arguments.frames < 1 or arguments.subjects < 1:
         raise BadSetting("--frames and --subjects must be 1 or more")
-    truth = write_batch(folder, PhantomConfig(**settings), n_jobs=usable_cores())
+    if arguments.external:
+        truth = write_external(folder, external_config(**sizes), n_jobs=usable_cores())
+    else:
+        truth = write_batch(folder, PhantomConfig(**sizes), n_jobs=usable_cores())
     marker.write_text(json.dumps(settings))
     print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}")
     print(f"what they show, for scoring only: {truth}")
