@@ -12,8 +12,8 @@ from fusc_pipeline.defs import (
     cleaning,
     clustering,
     dataset,
-    deepmcat,
     evaluation,
+    external,
     ingestion,
     label_audit,
     representation,
@@ -35,7 +35,7 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     tests and deployments that bring their own.
     """
     assets = dg.load_assets_from_modules(
-        [ingestion, text, cleaning, dataset, representation, clustering, deepmcat, audit, label_audit, evaluation]
+        [ingestion, text, cleaning, dataset, representation, clustering, audit, label_audit, evaluation, external]
     )
     return dg.Definitions(
         assets=assets,

@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=LAYOUTS,
         help="auto: FETAL_PLANES_DB is known by its table, all else is plain; folder_per_view: folder names are labels",
     )
+    verb.add_argument(
+        "--external",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="another data set: finished models are tested on it (external_purity), nothing is trained on it; "
+        "--no-external takes that back (default: as it was added)",
+    )
     verb.set_defaults(verb=_add_batch)
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
@@ -116,14 +123,15 @@ def _add_batch(arguments: argparse.Namespace) -> None:
     views = view_folders(list_files(folder)) if arguments.layout == "folder_per_view" else []
     if arguments.layout is not None:
         print(f"layout: {read_data_set(list_files(folder), arguments.layout, views).layout}")
-    inbox.register(batch, folder, arguments.layout, views)
+    inbox.register(batch, folder, arguments.layout, views, arguments.external)
     if views:
         print(f"these folder names are labels from now on, make sure that none names a person: {', '.join(views)}")
     with run_history() as instance:
         known = batch in instance.get_dynamic_partitions(BATCH_PARTITIONS)
         if not known:
             instance.add_dynamic_partitions(BATCH_PARTITIONS, [batch])
-    print(f"batch {batch!r} {'was known' if known else 'added'}; next: fusc run --batch {batch}")
+    external = ", external: no model is trained on it" if inbox.is_external(batch) else ""
+    print(f"batch {batch!r} {'was known' if known else 'added'}{external}; next: fusc run --batch {batch}")
 
 
 def _run(arguments: argparse.Namespace) -> int:
