@@ -139,7 +139,7 @@ def _section(batch: str, rows: pd.DataFrame, shown: str | None) -> ExternalSecti
 def _rows(of_k: pd.DataFrame, means: pd.DataFrame) -> Iterator[ExternalRow]:
     for (model, k), fits in of_k.groupby(["model", "n_clusters"], sort=False):
         paper = EXTERNAL if (model, k) == (EXTERNAL.model, EXTERNAL.n_clusters) else None
-        note = next((text for text in fits["note"] if text), "")
+        note = next((text for text in fits["note"] if isinstance(text, str)), "")  # pandas: none is NaN
         if fits["seed"].isna().all():
             yield ExternalRow(model, "–", ["–"] * len(FIGURES), 0, note, paper)
             continue
