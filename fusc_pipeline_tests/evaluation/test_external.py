@@ -1,12 +1,15 @@
 """Another data set's figures: what is counted, where unseen classes go, and the section of the page."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from fusc_pipeline import schemas
-from fusc_pipeline.evaluation import external, metrics
+from fusc_pipeline.evaluation import external, metrics, report
 from fusc_pipeline.evaluation.paper import EXTERNAL
+from fusc_pipeline_tests.evaluation.test_report import Page, page_input
 
 LABELS = ["Fetal brain"] * 6 + ["Maternal cervix"] * 4 + [None] * 2
 GIVEN = external.ExternalSet("planes", "fetal_planes_db", "own_label", LABELS, ["Maternal cervix"], 3, 1)
@@ -50,3 +53,14 @@ def test_without_labels_only_sizes_are_said():
     (section,) = external.sections(rows)
     assert section.n == 0 and section.majority == "" and section.blocks[0][1][0].figures[0] == "–"
     assert "only sizes" in external.preview(rows)
+
+
+def test_the_page_shows_it_beside_the_papers_numbers_and_says_how_to_add_one():
+    rows = table(GIVEN.scored(EXTERNAL.model, 15, 0, CLUSTERS), GIVEN.not_fitted("deepmcat", 2, "not fitted: add 2"))
+    page = Page(report.render_report(page_input(external=external.sections(rows), phantom=True))).text
+    section = page[page.index("Generalisation: another data set") :]
+    assert "Batch planes: 10 labelled frames of 2 classes" in section and "8,187 frames" in section
+    assert "models that learned from synthetic frames" in section and "not fitted: add 2" in section
+    assert re.search(r"FUSC\* \(SimCLR\) 15 4 90\.0 .* 1 92 72", section)
+    assert "Classes that none of the fifteen views shows: Maternal cervix." in section and " nan " not in section
+    assert "fusc add-batch <folder> --external" in Page(report.render_report(page_input(n_clusters=(15,)))).text
