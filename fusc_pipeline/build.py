@@ -12,9 +12,9 @@ from fusc_pipeline.defs import (
     cleaning,
     clustering,
     dataset,
-    deepmcat,
     encoders,
     evaluation,
+    external,
     ingestion,
     label_audit,
     representation,
@@ -35,8 +35,8 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
     tests and deployments that bring their own.
     """
-    ours = [ingestion, text, cleaning, dataset, encoders, representation, clustering, deepmcat, audit, label_audit]
-    assets = dg.load_assets_from_modules([*ours, evaluation])
+    ours = [ingestion, text, cleaning, dataset, encoders, representation, clustering, audit, label_audit]
+    assets = dg.load_assets_from_modules([*ours, evaluation, external])
     return dg.Definitions(
         assets=assets,
         asset_checks=dg.load_asset_checks_from_modules([checks]),

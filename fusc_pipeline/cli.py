@@ -41,6 +41,13 @@ def _parser() -> argparse.ArgumentParser:
         choices=LAYOUTS,
         help="auto: FETAL_PLANES_DB is known by its table, all else is plain; folder_per_view: folder names are labels",
     )
+    verb.add_argument(
+        "--external",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="another data set: finished models are tested on it (external_purity), nothing is trained on it; "
+        "--no-external takes that back (default: as it was added)",
+    )
     verb.set_defaults(verb=_add_batch)
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
@@ -74,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--frames", type=int, default=600)
     verb.add_argument("--subjects", type=int, default=45)
     verb.add_argument("--seed", type=int, default=0)
+    verb.add_argument(
+        "--external",
+        action="store_true",
+        help="laid out as FETAL_PLANES_DB, other machines, with the cervix; for add-batch --external",
+    )
     verb.set_defaults(verb=_phantom)
     return parser
 
@@ -111,14 +123,15 @@ def _add_batch(arguments: argparse.Namespace) -> None:
     views = view_folders(list_files(folder)) if arguments.layout == "folder_per_view" else []
     if arguments.layout is not None:
         print(f"layout: {read_data_set(list_files(folder), arguments.layout, views).layout}")
-    inbox.register(batch, folder, arguments.layout, views)
+    inbox.register(batch, folder, arguments.layout, views, arguments.external)
     if views:
         print(f"these folder names are labels from now on, make sure that none names a person: {', '.join(views)}")
     with run_history() as instance:
         known = batch in instance.get_dynamic_partitions(BATCH_PARTITIONS)
         if not known:
             instance.add_dynamic_partitions(BATCH_PARTITIONS, [batch])
-    print(f"batch {batch!r} {'was known' if known else 'added'}; next: fusc run --batch {batch}")
+    external = ", external: no model is trained on it" if inbox.is_external(batch) else ""
+    print(f"batch {batch!r} {'was known' if known else 'added'}{external}; next: fusc run --batch {batch}")
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -184,8 +197,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.compute import usable_cores
     from fusc_pipeline.phantom.config import PhantomConfig
     from fusc_pipeline.phantom.delivery import write_batch
+    from fusc_pipeline.phantom.external import external_config, write_external
 
-    settings = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    sizes = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    settings = sizes | ({"external": True} if arguments.external else {})
     folder = arguments.folder
     marker = folder / "_PHANTOM.json"
     if marker.exists():
@@ -197,7 +212,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
         raise BadInput(f"{folder} is not empty; give a new folder")
     if arguments.frames < 1 or arguments.subjects < 1:
         raise BadSetting("--frames and --subjects must be 1 or more")
-    truth = write_batch(folder, PhantomConfig(**settings), n_jobs=usable_cores())
+    if arguments.external:
+        truth = write_external(folder, external_config(**sizes), n_jobs=usable_cores())
+    else:
+        truth = write_batch(folder, PhantomConfig(**sizes), n_jobs=usable_cores())
     marker.write_text(json.dumps(settings))
     print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}")
     print(f"what they show, for scoring only: {truth}")

@@ -1,7 +1,7 @@
 """`fusc run`: materialise assets in this process with checked settings, and say in words what happened."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -11,12 +11,18 @@ from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.presets import apply_setting, check_run_config, left_out, load_preset
 from fusc_pipeline.resources.history import run_history
+from fusc_pipeline.resources.resource import StoreResource
 
 PLAIN = {"plain": {}}
+# Made from an external batch, beside its own assets.
+TESTED = "external_purity"
+SHOWN = "cluster_report"
 
 
 def run(batch: str | None, preset: str | None, selection: str, settings: Sequence[str]) -> int:
     """Materialise `selection` for `batch` (None: every batch's own assets first, then the corpus's once).
+
+    "*" for an external batch trains nothing: its own assets are made, and the finished models are tested on it.
 
     Returns 0 when every asset was made and every check passed, 1 otherwise. Raises BadSetting for an unknown preset
     or key, BadInput for an unknown batch.
@@ -30,7 +36,10 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     graph = definitions.resolve_asset_graph()
     keys = _selected(selection, graph, left_out(preset) if preset else [])
     with run_history() as instance:
-        for partition, chosen in _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name)):
+        steps = _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name))
+        if batch is not None and selection == "*" and StoreResource().inbox().is_external(batch):
+            steps = _external_steps(batch, keys, steps)
+        for partition, chosen in steps:
             names = {key.to_user_string() for key in chosen}
             run_config = {
                 "ops": {name: body for name, body in (config.get("ops") or {}).items() if name in names},
@@ -91,6 +100,21 @@ def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str]):
         yield key, per_batch
     if keys - per_batch:
         yield None, keys - per_batch
+
+
+def _external_steps(batch: str, keys: set[dg.AssetKey], steps: Iterable):
+    """What "*" means for an external batch: what is made of it alone, then tests of the models that there are.
+
+    `steps` are those of any batch: they refuse an unknown one.
+    """
+    next(iter(steps))
+    yield batch, {key for key in keys if key.to_user_string() in PARTITIONED}
+    files = StoreResource().get()
+    if files.record("corpus") is None:
+        print(f"-- batch {batch} is external and waits: no model was trained yet; train on another batch: fusc run")
+        return
+    later = [TESTED, *([SHOWN] if files.record(SHOWN) else [])]
+    yield None, {key for key in keys if key.to_user_string() in later}
 
 
 def _tell(result: dg.ExecuteInProcessResult, seconds: float) -> bool:

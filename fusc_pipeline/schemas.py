@@ -177,6 +177,46 @@ COMPOSITION = _schema(
     ("share", pa.float64(), False, "share of the cluster's labelled images, 0 to 1"),
 )
 
+UNSEEN = pa.struct(
+    [
+        ("label", pa.string()),
+        ("n", pa.int32()),
+        ("cluster", pa.int32()),
+        ("share", pa.float64()),
+        ("purity", pa.float64()),
+    ]
+)
+
+EXTERNAL_PURITY = _schema(
+    ("scan_batch", pa.string(), False, "external batch that was scored"),
+    ("data_set", pa.string(), False, "its layout: plain, fetal_planes_db or folder_per_view"),
+    ("label_source", pa.string(), False, "own_label (the data set's), pseudo_label, or none"),
+    ("model", pa.string(), False, "name of the model's asset, applied as it is"),
+    ("n_clusters", pa.int32(), False, "K"),
+    ("seed", pa.int32(), True, "random seed of the fit; null: the model has no fit with this K"),
+    ("as_many_as_classes", pa.bool_(), False, "whether K is the number of classes of this data set"),
+    ("n", pa.int32(), False, "labelled images scored"),
+    ("n_unlabelled", pa.int32(), False, "images without a label, left out of every figure but filled"),
+    ("n_excluded", pa.int32(), False, "images of classes that `exclude` names, left out altogether"),
+    ("n_in_corpus", pa.int32(), False, "images that the corpus holds as well, left out altogether"),
+    ("n_classes", pa.int32(), False, "classes among the scored images"),
+    ("cluster_purity", pa.float64(), True, "CP, equation 3, 0 to 1"),
+    ("nmi", pa.float64(), True, "normalised mutual information, equation 2, 0 to 1"),
+    ("ari", pa.float64(), True, "adjusted Rand index, -0.5 to 1"),
+    ("accuracy", pa.float64(), True, "Hungarian accuracy on the rectangular contingency table, 0 to 1"),
+    ("macro_recall", pa.float64(), True, "mean over classes of the share found under the Hungarian matching, 0 to 1"),
+    ("filled_clusters", pa.int32(), True, "clusters with at least one image"),
+    ("majority_share", pa.float64(), True, "share of the largest class: the purity of a single cluster"),
+    (
+        "unseen",
+        pa.list_(UNSEEN),
+        False,
+        "classes that none of the fifteen views shows: their images, the cluster that holds most of them, which share "
+        "of them it holds, and which share of it they are",
+    ),
+    ("note", pa.string(), True, "why there is no fit, and the setting that adds one; or how K was fitted"),
+)
+
 INPAINTING_AUDIT = _schema(
     ("measure", pa.string(), False, "residual_text, faint_text, probe_accuracy, leak or probe_power"),
     ("by", pa.string(), False, "OCR engine, either of them, or what the probe was shown"),
@@ -223,6 +263,7 @@ TABLES: dict[str, pa.Schema] = {
     "supervised": CLUSTERS,
     "purity_report": PURITY,
     "cluster_composition": COMPOSITION,
+    "external_purity": EXTERNAL_PURITY,
     "inpainting_audit": INPAINTING_AUDIT,
     "label_audit": LABEL_AUDIT,
 }

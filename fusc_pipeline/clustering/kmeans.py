@@ -30,6 +30,13 @@ class KMeansClusterer:
         self.variance_ = max(float(model.inertia_) / len(embeddings), 1e-12)
         return self
 
+    @classmethod
+    def of(cls, centroids: np.ndarray, variance: float) -> "KMeansClusterer":
+        """A fitted one, from the `centroids_` and the `variance_` that were kept of it."""
+        model = cls(len(centroids))
+        model.centroids_, model.variance_ = np.asarray(centroids, np.float32), float(variance)
+        return model
+
     def predict(self, embeddings: np.ndarray) -> np.ndarray:
         """(M, d) → the nearest centroid's number (M,) int64."""
         return self.predict_proba(embeddings).argmax(axis=1)

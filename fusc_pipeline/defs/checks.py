@@ -4,6 +4,7 @@ import dagster as dg
 import numpy as np
 
 from fusc_pipeline.defs.clustering import MODELS
+from fusc_pipeline.defs.external import PREDICTIONS
 from fusc_pipeline.defs.tables import embedding_arrays
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
@@ -164,6 +165,45 @@ def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
 
 
 every_image_assigned = [_every_image_assigned(model) for model in MODELS]
+
+
+@dg.asset_check(asset="external_purity", blocking=True)
+def external_images_are_unknown_to_the_models(store: StoreResource) -> dg.AssetCheckResult:
+    """No scored image is in the corpus, and no scored batch is one of the corpus's."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    files = store.get()
+    scored = pq.read_table(files.folder("external_purity") / PREDICTIONS, columns=["image_id", "scan_batch"])
+    corpus = files.table("corpus", columns=scored.column_names)
+    shared, batches = (
+        len(set(pc.unique(scored.column(name)).to_pylist()) & set(pc.unique(corpus.column(name)).to_pylist()))
+        for name in scored.column_names
+    )
+    return _result(
+        shared == 0 and batches == 0,
+        f"{shared} scored images and {batches} scored batches are in the corpus, where models were trained on them: "
+        "materialise corpus, then external_purity, with force.",
+        shared_images=shared,
+    )
+
+
+@dg.asset_check(asset="external_purity", blocking=True)
+def external_predictions_are_sound(store: StoreResource) -> dg.AssetCheckResult:
+    """Each fit put every scored image into one cluster from 0 to K-1, with a finite probability."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(store.get().folder("external_purity") / PREDICTIONS).to_pandas()
+    sure = table["confidence"].to_numpy()
+    wrong = int((~np.isfinite(sure) | (sure <= 0) | (sure > 1 + 1e-5)).sum())
+    outside = int(((table["cluster"] < 0) | (table["cluster"] >= table["n_clusters"])).sum())
+    again = int(table.duplicated(["scan_batch", "image_id", "model", "n_clusters", "seed"]).sum())
+    return _result(
+        not wrong and not outside and not again,
+        f"{wrong} probabilities are no numbers from 0 to 1, {outside} clusters are outside 0..K-1, {again} images were "
+        "put into two clusters: a model's weights are damaged or diverged; materialise it with force.",
+        predictions=len(table),
+    )
 
 
 @dg.asset_check(asset="inpainting_audit", blocking=True)

@@ -31,11 +31,12 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
     """Manifest of the clean images of all batches, divided 80/20 by subject and stratified by view.
 
     A batch counts once both its clean images and its pseudo-labels stand. An image delivered in two batches is listed
-    once. What a public data set says of an image is carried along and decides nothing.
+    once. What a public data set says of an image is carried along and decides nothing. External batches (`fusc
+    add-batch --external`) are left out: nothing is trained on them, `external_purity` tests models on them.
     Everything after this asset depends on it alone, however many batches there are.
     """
     files = store.get()
-    batches = sorted(set(files.partitions("clean_images")) & set(files.partitions("pseudo_labels")))
+    batches, external = ready_batches(store)
     inputs = {
         f"{asset}/{batch}": files.require(asset, batch).data_version
         for batch in batches
@@ -52,7 +53,7 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for batch in batches:
             labels = files.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
             views = {row["image_id"]: row["view"] for row in labels}
-            own = _own_facts(files, batch)
+            own = own_facts(files, batch)
             columns = ["image_id", "subject_key", "machine", "quarantined"]
             for row in files.table("clean_images", batch, columns).to_pylist():
                 if row["quarantined"] is not None:
@@ -69,6 +70,12 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
                         **own.get(row["image_id"], {"own_label": None, "own_split": None}),
                     },
                 )
+        if external and not batches:
+            raise BadInput(
+                f"every batch ({', '.join(external)}) is external, and nothing is trained on such a batch: add one to "
+                "train on with `fusc add-batch <folder>`, or take a mark back with `fusc add-batch <its folder> "
+                "--no-external`"
+            )
         if not rows:
             raise BadInput(
                 "no clean image in any batch: see the reasons in rejected_scans (`fusc files <batch>`) and the "
@@ -81,12 +88,21 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for row, split in zip(ordered, splits, strict=True):
             row["split"] = split
         draft.write_table(pa.Table.from_pylist(ordered, schema=CORPUS))
-        draft.metadata |= _describe(ordered, len(batches), again)
+        draft.metadata |= _describe(ordered, len(batches), again) | {"external_batches_left_out": len(external)}
 
-    return materialize(context, files, config, produce, inputs=inputs)
+    extra = {"external": external} if external else {}
+    return materialize(context, files, config, produce, inputs=inputs, extra=extra)
 
 
-def _own_facts(files: Store, batch: str) -> dict[str, dict]:
+def ready_batches(store: StoreResource) -> tuple[list[str], list[str]]:
+    """The batches whose clean images and pseudo-labels stand: (those of the corpus, the external ones), each sorted."""
+    files, inbox = store.get(), store.inbox()
+    ready = sorted(set(files.partitions("clean_images")) & set(files.partitions("pseudo_labels")))
+    external = [batch for batch in ready if inbox.is_external(batch)]
+    return [batch for batch in ready if batch not in external], external
+
+
+def own_facts(files: Store, batch: str) -> dict[str, dict]:
     """image_id -> own_label and own_split, for the images of which the batch's data set says something."""
     if files.record("scans", batch) is None or not (files.folder("scans", batch) / "table.parquet").exists():
         return {}

@@ -8,14 +8,16 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.clustering.configs import DeepClusterConfig
-from fusc_pipeline.defs.fits import FitsConfig, fit_each, fit_name
+from fusc_pipeline.defs.fits import FitsConfig, Row, fit_each, fit_name, load_fit
 from fusc_pipeline.defs.gpu import GPU_OP
+from fusc_pipeline.defs.kmeans import fit_weights, fitted
 from fusc_pipeline.defs.materialize import column_schema, materialize
-from fusc_pipeline.defs.models import CorpusPixels, PixelsConfig, curves_markdown, log_device
+from fusc_pipeline.defs.models import CorpusPixels, ImagePixels, PixelsConfig, curves_markdown, log_device
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
 
 
 class _Base(FitsConfig, PixelsConfig):
@@ -47,7 +49,7 @@ class DeepmcatConfig(DeepClusterAssetConfig):
     deps=["corpus"],
     group_name="clustering",
     kinds={"pytorch", "parquet"},
-    code_version="1",
+    code_version="2",
     metadata=column_schema("deepmcat"),
     **GPU_OP,
 )
@@ -109,7 +111,24 @@ def _fit(
     weights = result.network.state_dict() | {
         "space.mean": torch.from_numpy(result.space.mean),
         "space.components": torch.from_numpy(result.space.components),
-        "centroids": torch.from_numpy(result.clusterer.centroids_),
+        **fit_weights(result.clusterer),
     }
     splits = corpus.table.column("split").to_pylist()
     return cluster_rows(corpus.ids, splits, probabilities, n_clusters, seed), weights, result.history
+
+
+def _predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+    from fusc_pipeline.clustering.deepcluster import DeepClusterResult, WhitenedSpace
+    from fusc_pipeline.representation.augment import plain_view
+    from fusc_pipeline.representation.backbones import build_backbone
+
+    weights = load_fit(files, "deepmcat", n_clusters, seed)
+    kept = ("space.mean", "space.components", "centroids", "variance")
+    space = WhitenedSpace(weights["space.mean"].numpy(), weights["space.components"].numpy())
+    network = build_backbone(files.require("deepmcat").config["backbone"], seed=seed)
+    network.load_state_dict({name: value for name, value in weights.items() if name not in kept})
+    result = DeepClusterResult(compute.place(network).eval(), space, fitted(weights), [])
+    return result.predict_proba(plain_view(images.pixels, compute), len(images.ids), compute)
+
+
+ROW = Row(deepmcat, _predict, sees="deepmcat", fits_of="deepmcat")

@@ -113,12 +113,13 @@ def cluster_gallery(
         "purity_report",
         "cluster_composition",
         "cluster_gallery",
+        "external_purity",
         "inpainting_audit",
         "label_audit",
     ],
     group_name=GROUP,
     kinds={"html"},
-    code_version="2",
+    code_version="3",
 )
 def cluster_report(
     context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource, corpus: TableHandle
@@ -143,7 +144,7 @@ def cluster_report(
         draft.metadata |= {"page_kb": len(page) // 1024}
 
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
-    upstream += ["inpainting_audit", "label_audit"]
+    upstream += ["external_purity", "inpainting_audit", "label_audit"]
     result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs)
     page = files.folder("cluster_report") / PAGE
     temporary = files.root / f".{PAGE}.tmp-{os.getpid()}"
@@ -201,6 +202,7 @@ def _gallery(files: Store, n_clusters: int):
 def _report_input(files: Store, batches: list[str], n_clusters: int):
     from fusc_pipeline.evaluation.audit_sections import label_section
     from fusc_pipeline.evaluation.embedding_map import embedding_map
+    from fusc_pipeline.evaluation.external import sections
     from fusc_pipeline.evaluation.figures import cluster_bars, confusion_figure, learning_curves
     from fusc_pipeline.evaluation.report import ReportInput
     from fusc_pipeline.evaluation.tables import chance_lines
@@ -239,6 +241,7 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
         labels=label_section(files.table("label_audit").to_pandas()),
         provenance=_provenance(files),
         groups=_purity(files, "groups"),
+        external=sections(files.table("external_purity").to_pandas(), shown.model if shown else None),
         samples=_samples(files),
         phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

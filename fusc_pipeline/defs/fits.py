@@ -1,16 +1,53 @@
-"""One asset, several fits: every K with every seed, each kept once it is done. Which model it is, the caller says."""
+"""One asset, several fits: every K with every seed, each kept once it is done. Which model it is, the caller says.
+
+`Row` is what the tables need to know of a model: its asset, and how its fits are applied to images they never saw.
+"""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import dagster as dg
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.models import HISTORY, ComputeConfig, save_weights
+from fusc_pipeline.defs.models import HISTORY, ComputeConfig, ImagePixels, load_weights, save_weights
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.resources.store import Draft
+from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CLUSTERS
+
+# (store, compute, K, seed, images) → (N, K) float32, rows sum to 1: the fit applied to these images, nothing trained.
+Predict = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the tables.
+
+    asset: makes the fits, and a table of them; predict: a finished fit applied to any images; sees: the asset whose
+    `image_size` and `resize` say how its images look; reads: further assets that `predict` needs, beside `asset`.
+    fits_of: the asset whose n_clusters says which K are fitted, empty where K is given by the method. refit: as
+    `predict` for a K without a fit, where fitting one on the corpus costs next to nothing.
+    """
+
+    asset: dg.AssetsDefinition
+    predict: Predict
+    sees: str
+    reads: tuple[str, ...] = ()
+    fits_of: str = ""
+    refit: Predict | None = None
+
+    @property
+    def name(self) -> str:
+        """The asset's name."""
+        return self.asset.key.to_user_string()
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """Every asset that decides what `predict` says."""
+        return tuple(dict.fromkeys((self.name, self.sees, *self.reads)))
 
 
 class FitsConfig(ComputeConfig):
@@ -58,6 +95,11 @@ def fit_each(
     draft.path(HISTORY).write_text(json.dumps(histories))
     draft.metadata |= {"dagster/row_count": count, "fits": len(tables)}
     return histories
+
+
+def load_fit(files: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
+    """The weights of one fit, as `fit_each` was given them."""
+    return load_weights(files.folder(asset) / f"{fit_name(n_clusters, seed)}.safetensors")
 
 
 def fit_name(n_clusters: int, seed: int) -> str:

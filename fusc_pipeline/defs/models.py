@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
@@ -76,16 +77,20 @@ class EncoderChoice(dg.Config):
         return {"weights": sha256_file(Path(self.weights))}
 
 
-class CorpusPixels:
-    """The corpus's images as one uint8 array, in the corpus's order; decoded once per corpus and size."""
+class ImagePixels:
+    """Clean images as one uint8 array (N, S, S), in the order of `table` (columns image_id, scan_batch); decoded once.
 
-    def __init__(self, store: Store, size: int, resize: str):
+    version: tells one set of images from another; sets of one version and size share a cache on the disk.
+    vectors: an encoder's name → embeddings (N, d) of these images, for those who need them more than once.
+    """
+
+    def __init__(self, store: Store, table: pa.Table, version: str, size: int, resize: str):
         from fusc_pipeline.hashing import digest
         from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache
 
-        self.table = store.table("corpus")
+        self.table = table
         self.ids: list[str] = self.table.column("image_id").to_pylist()
-        version = store.require("corpus").data_version
+        self.vectors: dict[str, np.ndarray] = {}
         folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
         try:
             cache = PixelCache.open(folder)
@@ -98,17 +103,24 @@ class CorpusPixels:
             cache = build_pixel_cache(pairs, len(self.ids), size, folder, resize)
         self.pixels = cache.pixels
 
+
+class CorpusPixels(ImagePixels):
+    """The corpus's images, in the corpus's order."""
+
+    def __init__(self, store: Store, size: int, resize: str):
+        super().__init__(store, store.table("corpus"), store.require("corpus").data_version, size, resize)
+
     def rows(self, split: str) -> list[int]:
         """Row numbers of a split."""
         return [i for i, name in enumerate(self.table.column("split").to_pylist()) if name == split]
 
 
-def clean_pngs(store: Store, corpus: pa.Table):
-    """(image_id, PNG bytes) of the corpus's images, batch by batch."""
+def clean_pngs(store: Store, images: pa.Table):
+    """(image_id, PNG bytes) of the images of a table (columns image_id, scan_batch), batch by batch."""
     import pyarrow.compute as pc
 
-    for batch in corpus.column("scan_batch").unique().to_pylist():
-        ids = corpus.filter(pc.field("scan_batch") == batch).column("image_id")
+    for batch in images.column("scan_batch").unique().to_pylist():
+        ids = images.filter(pc.field("scan_batch") == batch).column("image_id")
         wanted = pc.field("image_id").isin(ids.combine_chunks()) & pc.field("quarantined").is_null()
         scans = store.dataset("clean_images", batch)
         for piece in scans.to_batches(columns=["image_id", "image"], filter=wanted, batch_size=64):

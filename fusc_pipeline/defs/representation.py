@@ -1,6 +1,5 @@
 """Embeddings of each encoder and their nearest neighbours. The encoders themselves are `encoders`' part."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,14 @@ from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materiali
 from fusc_pipeline.defs.models import (
     ComputeConfig,
     CorpusPixels,
+    ImagePixels,
     load_backbone,
     log_device,
 )
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import EMBEDDINGS, NEIGHBORS
 
 INDEX = "index.faiss"
@@ -35,8 +36,8 @@ class EmbeddingsConfig(ComputeConfig):
     )
 
 
-def embeddings_asset(encoder: str, project: Callable[[Any, Path, Any], Any] | None = None) -> dg.AssetsDefinition:
-    """One encoder's embeddings of the corpus. project(backbone, weights, compute): its projected space, if any."""
+def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
+    """One encoder's embeddings of the corpus."""
     name, source = f"{encoder}_embeddings", f"{encoder}_encoder"
 
     @dg.asset(
@@ -61,15 +62,7 @@ def embeddings_asset(encoder: str, project: Callable[[Any, Path, Any], Any] | No
             log_device(context, compute)
             settings = files.require(source).config
             corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
-            network = load_backbone(files, compute, source)
-            if config.space == "projection" and project is not None:
-                if not (files.folder(source) / PROJECTION).exists():
-                    raise BadSetting(f"{name}.space is projection, but the frozen {source} has none; choose backbone")
-                network = project(network, files.folder(source) / PROJECTION, compute)
-            elif config.space != "backbone":
-                spaces = "backbone or projection" if project else "backbone"
-                raise BadSetting(f"{name}.space is {config.space!r}; choose {spaces}")
-            vectors = embed(network, corpus.pixels, compute)
+            vectors = embed(_embedder(files, compute, encoder, config.space), corpus.pixels, compute)
             table = pa.table(
                 {
                     "image_id": corpus.table.column("image_id"),
@@ -84,6 +77,40 @@ def embeddings_asset(encoder: str, project: Callable[[Any, Path, Any], Any] | No
         return materialize(context, files, config, produce, upstream=["corpus", source])
 
     return asset
+
+
+def _simclr_projection(network, weights: Path, compute):
+    from fusc_pipeline.representation.simclr import load_projection
+
+    return load_projection(network, weights, compute)
+
+
+# (backbone, weights, compute) → the network with the part that its loss saw, for the encoders whose part can be used.
+_PROJECTIONS = {"simclr": _simclr_projection}
+
+
+def _embedder(files: Store, compute: Any, encoder: str, space: str):
+    """The encoder's trained network up to the space, on the device."""
+    source, project = f"{encoder}_encoder", _PROJECTIONS.get(encoder)
+    if space not in ("backbone", *(["projection"] if project else [])):
+        spaces = "backbone or projection" if project else "backbone"
+        raise BadSetting(f"{encoder}_embeddings.space is {space!r}; choose {spaces}")
+    network, weights = load_backbone(files, compute, source), files.folder(source) / PROJECTION
+    if space == "backbone":
+        return network
+    if not weights.exists():
+        raise BadSetting(f"{encoder}_embeddings.space is projection, but the frozen {source} has none; choose backbone")
+    return project(network, weights, compute)
+
+
+def embeddings_of(files: Store, compute: Any, encoder: str, images: ImagePixels) -> np.ndarray:
+    """(N, d) embeddings of any images, made as the corpus's are; computed once for each `images`."""
+    from fusc_pipeline.representation.backbones import embed
+
+    if encoder not in images.vectors:
+        space = files.require(f"{encoder}_embeddings").config["space"]
+        images.vectors[encoder] = embed(_embedder(files, compute, encoder, space), images.pixels, compute)
+    return images.vectors[encoder]
 
 
 class NeighborsConfig(AssetConfig):
@@ -149,14 +176,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
     return asset
 
 
-def _simclr_projection(network, weights: Path, compute):
-    from fusc_pipeline.representation.simclr import load_projection
-
-    return load_projection(network, weights, compute)
-
-
-simclr_embeddings = embeddings_asset("simclr", _simclr_projection)
+simclr_embeddings = embeddings_asset("simclr")
 simclr_neighbors = neighbors_asset("simclr")
-
 dino_embeddings = embeddings_asset("dino")
 dino_neighbors = neighbors_asset("dino")

@@ -9,15 +9,16 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.clustering.configs import SelfLabelConfig
-from fusc_pipeline.defs.fits import fit_each, fit_name
+from fusc_pipeline.defs.fits import Row, fit_each, fit_name, load_fit
+from fusc_pipeline.defs.fusc import cluster_model, predict_whole
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import (
     ComputeConfig,
     CorpusPixels,
+    ImagePixels,
     curves_markdown,
     load_backbone,
-    load_weights,
     log_device,
 )
 from fusc_pipeline.defs.progress import Progress
@@ -39,7 +40,7 @@ class SelfLabelHeadConfig(SelfLabelAssetConfig):
     )
 
 
-def selflabel_asset(encoder: str) -> dg.AssetsDefinition:
+def row(encoder: str) -> Row:
     """Self-labelling of one encoder's FUSC fits."""
     before, name = f"fusc_{encoder}", f"fusc_{encoder}_selflabel"
     upstream = ["corpus", f"{encoder}_encoder", before]
@@ -94,7 +95,10 @@ def selflabel_asset(encoder: str) -> dg.AssetsDefinition:
 
         return materialize(context, files, config, produce, upstream=upstream)
 
-    return selflabel
+    def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+        return predict_whole(files, compute, encoder, load_fit(files, name, n_clusters, seed), images)
+
+    return Row(selflabel, predict, sees=f"{encoder}_encoder", fits_of=before)
 
 
 def _self_label_fit(
@@ -108,18 +112,15 @@ def _self_label_fit(
     seed: int,
     work: Path,
 ):
-    from fusc_pipeline.clustering.heads import ClusterModel
     from fusc_pipeline.clustering.predictions import predict_probabilities
     from fusc_pipeline.clustering.selflabel import self_label
     from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 
     settings = settings_of(config, SelfLabelConfig, seed=seed)
     before = f"fusc_{encoder}"
-    state = load_weights(files.folder(before) / f"{fit_name(n_clusters, seed)}.safetensors")
-    backbone = load_backbone(files, compute, f"{encoder}_encoder")
-    model = ClusterModel(backbone, backbone.out_dim, n_clusters, state["weight"].shape[0], seed)
     # A head trained on cached embeddings has no backbone weights of its own: the encoder's stay in place.
-    model.load_state_dict(model.state_dict() | state)
+    backbone = load_backbone(files, compute, f"{encoder}_encoder")
+    model = cluster_model(load_fit(files, before, n_clusters, seed), backbone)
     train = np.asarray(corpus.pixels[corpus.rows("train")])
     name = f"{context.asset_key.to_user_string()} K={n_clusters} seed={seed}"
     result = self_label(

@@ -60,6 +60,20 @@ TABLES: tuple[PaperTable, ...] = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class PaperExternal:
+    """The generalisation test as the paper prints it: which row, on how many frames, CP and NMI in per cent."""
+
+    model: str
+    n_clusters: int
+    frames: int
+    purity: int
+    nmi: int
+
+
+EXTERNAL = PaperExternal("fusc_simclr_selflabel", 15, 8187, 92, 72)
+
+
 def paper_tables(summary: pd.DataFrame) -> list[tuple[PaperTable, list["OurRow"]]]:
     """Tables 1 to 3 with our rows (`summary`: see `our_rows`); those of which we have no row at all are left out."""
     found = [(table, our_rows(table, summary)) for table in TABLES]

@@ -14,11 +14,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from fusc_pipeline.evaluation import tables, wording
 from fusc_pipeline.evaluation.audit_sections import LabelSection, RemovalSection
 from fusc_pipeline.evaluation.caveats import caveats, limits
+from fusc_pipeline.evaluation.external import ExternalSection
 from fusc_pipeline.evaluation.facts import FEW_LABELS, Facts, gather, groups_in_brief
 from fusc_pipeline.evaluation.figures import MOST_NUMBERED
 from fusc_pipeline.evaluation.gallery import GalleryCluster, ViewSample
 from fusc_pipeline.evaluation.palette import ink_on, view_colour
-from fusc_pipeline.evaluation.paper import paper_tables
+from fusc_pipeline.evaluation.paper import EXTERNAL, paper_tables
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class ReportInput:
     stopped: for self-labelling runs that a stop rule ended: columns model, n_clusters, seed, stopped_because.
     removal, labels: from `audit_sections`; None: the audit was not made, or nothing was judged.
     groups: as purity, but scored against the merged groups of views (the paper's Table 2).
+    external: from `external.sections`: other data sets, clustered by the finished models.
     samples: from `gallery.view_samples` (the paper's Figure 1).
     provenance: heading → name → value (fingerprints, configuration, versions).
     phantom: the frames are synthetic. made_at: when, as text; the page itself reads no clock.
@@ -69,6 +71,7 @@ class ReportInput:
     removal: RemovalSection | None = None
     labels: LabelSection | None = None
     groups: pd.DataFrame | None = None
+    external: Sequence[ExternalSection] = ()
     samples: Sequence[ViewSample] = ()
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phantom: bool = False
@@ -152,6 +155,7 @@ def render_report(given: ReportInput) -> str:
         most_numbered=MOST_NUMBERED,
         composition=composition_rows(given),
         paper=paper_tables(_all_labels(given, summary)) if facts.n_labelled_test else [],
+        paper_external=EXTERNAL,
         model_words=wording.model_words,
         label_reasons=wording.LABEL_REASONS,
     )

@@ -12,6 +12,9 @@ import numpy as np
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.views import PAPER_VIEW_SHARES, VIEWS
 
+CERVIX = "Cervix"
+"""A plane that only external phantoms show; no view of `fusc_pipeline.views`, and so never a pseudo-label."""
+
 FRAMES_PER_SUBJECT = 40 / 3
 """Used when n_subjects is not given: 640 frames make 48 subjects."""
 
@@ -30,7 +33,8 @@ class PhantomConfig:
     p_second_annotation: a harmless second annotation elsewhere ("RT", "SAG", "PLACENTA").
     label_independent: the typed label is uniform over the 15 views whatever the anatomy, on every frame, spelt right.
     cine_share: share of frames that are part of a multi-frame cine. off_plane: how far a plane may slide towards a
-    neighbouring view, 0 (textbook) to 0.5 (half-way).
+    neighbouring view, 0 (textbook) to 0.5 (half-way). external: frames of another data set, as `external` writes it:
+    machines that the other phantoms never come from, and the plane CERVIX among those that `view_shares` may name.
     """
 
     n_frames: int = 640
@@ -47,6 +51,7 @@ class PhantomConfig:
     label_independent: bool = False
     cine_share: float = 0.04
     off_plane: float = 0.25
+    external: bool = False
 
     def __post_init__(self) -> None:
         if self.n_frames < 1:
@@ -71,7 +76,12 @@ class PhantomConfig:
                 f"off_plane is {self.off_plane}; give 0 (textbook planes) to 0.5 (half-way to a neighbour)"
             )
         # A tuple of pairs can be hashed, so that a configuration can key the cached plan.
-        object.__setattr__(self, "view_shares", tuple(_shares(self.view_shares).items()))
+        object.__setattr__(self, "view_shares", tuple(_shares(self.view_shares, self.planes).items()))
+
+    @property
+    def planes(self) -> tuple[str, ...]:
+        """What frames may show, in the plan's order."""
+        return (*VIEWS, CERVIX) if self.external else VIEWS
 
     @property
     def shares(self) -> dict[str, float]:
@@ -83,20 +93,22 @@ class PhantomConfig:
         return np.random.default_rng(np.random.SeedSequence([self.seed, stream, *keys]))
 
 
-def _shares(given: Mapping[str, float] | str | tuple) -> dict[str, float]:
+def _shares(given: Mapping[str, float] | str | tuple, planes: tuple[str, ...]) -> dict[str, float]:
     if isinstance(given, str):
-        named = {"paper": PAPER_VIEW_SHARES, "balanced": dict.fromkeys(VIEWS, 1.0)}
+        named = {"paper": PAPER_VIEW_SHARES, "balanced": dict.fromkeys(planes, 1.0)}
         if given not in named:
             raise BadSetting(f'view_shares is {given!r}; give "paper", "balanced" or a mapping view -> weight')
         given = named[given]
     weights = dict(given)
-    unknown = [view for view in weights if view not in VIEWS]
+    unknown = [view for view in weights if view not in planes]
     if unknown:
-        raise BadSetting(f"view_shares names {unknown[0]!r}, which is none of the 15 views: {', '.join(VIEWS)}")
+        raise BadSetting(
+            f"view_shares names {unknown[0]!r}, which is none of the {len(planes)} views: {', '.join(planes)}"
+        )
     if any(weight < 0 for weight in weights.values()) or sum(weights.values()) <= 0:
         raise BadSetting("view_shares holds a negative weight or only zeros; give weights of 0 or more, one above 0")
     total = sum(weights.values())
-    return {view: weights.get(view, 0.0) / total for view in VIEWS}
+    return {view: weights.get(view, 0.0) / total for view in planes}
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ def plan(config: PhantomConfig) -> Plan:
     """The whole set's plan: view counts by largest remainder, subjects of uneven size, views spread over subjects."""
     rng = config.rng(STREAM_PLAN)
     counts = _largest_remainder(np.array(list(config.shares.values())), config.n_frames)
-    pool = rng.permutation(np.repeat(np.arange(len(VIEWS)), counts))
+    pool = rng.permutation(np.repeat(np.arange(len(config.planes)), counts))
     weights = rng.uniform(0.6, 1.4, config.n_subjects)
     base = min(2, config.n_frames // config.n_subjects)
     sizes = base + _largest_remainder(weights / weights.sum(), config.n_frames - base * config.n_subjects)
@@ -130,7 +142,7 @@ def plan(config: PhantomConfig) -> Plan:
     for index, scene in enumerate(scenes):
         frames.setdefault(int(scene), []).append(index)
     return Plan(
-        views=tuple(VIEWS[v] for v in pool),
+        views=tuple(config.planes[v] for v in pool),
         subjects=tuple(map(int, subjects)),
         scenes=tuple(map(int, scenes)),
         cine_frame=tuple(map(int, position)),

@@ -4,6 +4,7 @@ What frames look like is `frames`', what a DICOM file holds is `dicom`'s.
 """
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -57,18 +58,30 @@ def write_batch(folder: Path, config: PhantomConfig, n_jobs: int = 1) -> Path:
     One seed gives the same bytes, whatever `n_jobs` (processes) is. Raises BadInput when the folder holds something.
     """
     folder = Path(folder)
+    return write_truth(folder, each_subject(folder, config, partial(_write_subject, folder, config), n_jobs))
+
+
+def each_subject(
+    folder: Path, config: PhantomConfig, write: Callable[[int], list[dict[str, object]]], n_jobs: int = 1
+) -> list[dict[str, object]]:
+    """`write` (picklable) called for every subject's number, in `n_jobs` processes, on a folder that is new or empty.
+
+    Returns what the calls returned, in the order of the subjects. Raises BadInput when the folder holds something.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder} is not an empty folder; name a new one for the phantom batch, or empty it")
     folder.mkdir(parents=True, exist_ok=True)
-    write = partial(_write_subject, folder, config)
     subjects = range(config.n_subjects)
     if n_jobs > 1:
         # Spawned: a forked child of a process with OpenMP or OpenCV threads can hang.
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(n_jobs, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
-            rows = [row for part in pool.map(write, subjects) for row in part]
-    else:
-        rows = [row for subject in subjects for row in write(subject)]
+            return [row for part in pool.map(write, subjects) for row in part]
+    return [row for subject in subjects for row in write(subject)]
+
+
+def write_truth(folder: Path, rows: list[dict[str, object]]) -> Path:
+    """Write rows of TRUTH beside the folder; returns the file's path."""
     path = truth_path(folder)
     pq.write_table(pa.Table.from_pylist(rows, schema=TRUTH), path)
     return path
@@ -91,13 +104,13 @@ def _write_subject(folder: Path, config: PhantomConfig, number: int) -> list[dic
             serial += 1
             path = home / f"IM{serial:04d}.dcm"
             _write_scene(path, frames, config, number, serial, rng)
-            rows += [_truth(path, folder, k, frame) for k, frame in enumerate(frames)]
+            rows += [truth_row(path, folder, k, frame) for k, frame in enumerate(frames)]
             continue
         for frame in frames:  # PNG exports hold single frames
             serial += 1
             path = home / f"{serial:03d}.png"
             Image.fromarray(frame.screen).save(path, compress_level=3)
-            rows.append(_truth(path, folder, 0, frame))
+            rows.append(truth_row(path, folder, 0, frame))
     return rows
 
 
@@ -137,7 +150,8 @@ def _write_scene(
     write_dicom(str(path), pixels, JPEG_YBR if len(frames) > 1 else encoding, facts)
 
 
-def _truth(path: Path, folder: Path, frame_index: int, frame: PhantomFrame) -> dict[str, object]:
+def truth_row(path: Path, folder: Path, frame_index: int, frame: PhantomFrame) -> dict[str, object]:
+    """One frame's row of TRUTH."""
     box = frame.label_box or (None,) * 4
     return {
         "source_sha256": sha256_file(path),

@@ -1,22 +1,40 @@
 """One phantom frame from a configuration and its number: subject, scene, picture, screen. Files are `delivery`'s."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 
 from fusc_pipeline.phantom.beam import Sound, picture
 from fusc_pipeline.phantom.canvas import Canvas, Pose
-from fusc_pipeline.phantom.config import STREAM_FRAME, STREAM_SCENE, STREAM_SCREEN, STREAM_SUBJECT, PhantomConfig, plan
+from fusc_pipeline.phantom.config import (
+    CERVIX,
+    STREAM_FRAME,
+    STREAM_SCENE,
+    STREAM_SCREEN,
+    STREAM_SUBJECT,
+    PhantomConfig,
+    plan,
+)
 from fusc_pipeline.phantom.labels import choose_label
-from fusc_pipeline.phantom.machines import MACHINES, Fan, Machine, choose_fan
+from fusc_pipeline.phantom.machines import (
+    EXTERNAL_MACHINES,
+    EXTERNAL_SHARES,
+    MACHINES,
+    Fan,
+    Machine,
+    choose_fan,
+    endocavity,
+)
 from fusc_pipeline.phantom.screen import Measurement, draw_screen
 from fusc_pipeline.phantom.shapes import MUSCLE, ellipse
 from fusc_pipeline.phantom.study import Study
 from fusc_pipeline.phantom.uterus import surroundings, tissue_texture
 from fusc_pipeline.phantom.views import DEFAULT_TURN, MAGNIFICATION, TURN, plane_of
 
+MACHINE_SHARES = (0.3, 0.22, 0.15, 0.18, 0.15)
+"""Of the subjects, in the order of MACHINES."""
 CANVAS_STEP = 2
 """Screen pixels per canvas pixel."""
 
@@ -29,6 +47,7 @@ class PhantomFrame:
     fan, ink: (H, W) bool, where the picture is and where something is drawn over it. view: the anatomy shown;
     typed_text: lines parted by a line feed, or None; label_view: the view a person reads from it, None without text and
     when two views are typed; label_box: (x0, y0, x1, y1) pixels, or None. index: the frame's number in the set.
+    structures: names of what lies in the plane.
     """
 
     screen: np.ndarray
@@ -43,6 +62,7 @@ class PhantomFrame:
     machine: str
     cm_per_px: float
     index: int
+    structures: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -70,12 +90,15 @@ def subject_of(config: PhantomConfig, number: int) -> Subject:
     """Subject `number`'s traits: independent of all other subjects."""
     rng = config.rng(STREAM_SUBJECT, number)
     days = float(rng.uniform(18.5, 22.9) * 7)
+    machines, shares = (EXTERNAL_MACHINES, EXTERNAL_SHARES) if config.external else (MACHINES, MACHINE_SHARES)
+    machine = machines[rng.choice(len(machines), p=shares)]
+    study = Study.draw(rng, number, days)
     return Subject(
         number=number,
-        machine=MACHINES[rng.choice(len(MACHINES), p=(0.3, 0.22, 0.15, 0.18, 0.15))],
-        study=Study.draw(rng, number, days),
+        machine=machine,
+        study=replace(study, tint="grey", show_name=False) if config.external else study,
         size=float((days / 145) ** 0.8 * rng.normal(1, 0.05)),
-        brightness_db=float(rng.normal(0, 1.5)),
+        brightness_db=float(rng.normal(0, 1.5)) + machine.gain_db,
         attenuation=float(rng.uniform(0.6, 1.5)),
         wall=float(rng.uniform(0.06, 0.22)),
         placenta_angle=float(rng.uniform(0, 360)),
@@ -98,8 +121,11 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
     subject = subject_of(config, layout.subjects[index])
     scene_rng = config.rng(STREAM_SCENE, scene)
     depth_cm = float(scene_rng.uniform(8, 17))
-    fan = choose_fan(subject.machine, scene_rng, depth_cm)
-    canvas = _draw(config, view, subject, fan, scene_rng, moved=layout.cine_frame[index])
+    machine = subject.machine
+    if view == CERVIX:
+        machine, depth_cm = endocavity(machine), depth_cm / 2
+    fan = choose_fan(machine, scene_rng, depth_cm)
+    canvas, structures = _draw(config, view, subject, fan, scene_rng, moved=layout.cine_frame[index])
     sound = Sound(
         gain_db=subject.brightness_db + float(scene_rng.normal(0, 2.0)),
         attenuation=subject.attenuation * float(scene_rng.uniform(0.7, 1.3)),
@@ -108,7 +134,7 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
         contact_shadows=int(scene_rng.integers(0, 3)),
         seed=int(scene_rng.integers(2**62)),
     )
-    anatomy, mask = picture(canvas, CANVAS_STEP, fan, subject.machine, sound, config.rng(STREAM_FRAME, index))
+    anatomy, mask = picture(canvas, CANVAS_STEP, fan, machine, sound, config.rng(STREAM_FRAME, index))
     screen_rng = config.rng(STREAM_SCREEN, scene)  # a cine shows one screen
     label = choose_label(config, view, screen_rng)
     measurement = _measure(view, canvas.pose, screen_rng)
@@ -128,11 +154,14 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
         machine=subject.machine.name,
         cm_per_px=depth_cm / (fan.r1 - fan.r0),
         index=index,
+        structures=structures,
     )
 
 
-def _draw(config: PhantomConfig, view: str, subject: Subject, fan: Fan, rng: np.random.Generator, moved: int) -> Canvas:
-    """The scene on a canvas: womb and fetal part, in a random pose about the middle of what the fan shows."""
+def _draw(
+    config: PhantomConfig, view: str, subject: Subject, fan: Fan, rng: np.random.Generator, moved: int
+) -> tuple[Canvas, frozenset[str]]:
+    """The scene on a canvas: womb and fetal part, in a random pose about the middle of what the fan shows; parts."""
     height, width = (side // CANVAS_STEP for side in fan.size)
     seen = fan.mask(*fan.polar(8), step=8)
     rows, columns = np.nonzero(seen)
@@ -147,11 +176,13 @@ def _draw(config: PhantomConfig, view: str, subject: Subject, fan: Fan, rng: np.
     angle += np.deg2rad(rng.normal(0, 2)) * moved
     texture = tissue_texture((height, width), rng, subject.patchiness)
     canvas = Canvas(texture * np.float32(MUSCLE), Pose(tuple(middle), 0.0, scale))
-    canvas.draw(surroundings(rng, subject.placenta_angle))
+    if view != CERVIX:  # it brings its own
+        canvas.draw(surroundings(rng, subject.placenta_angle))
     canvas.place(Pose(tuple(middle + drift), angle, scale, mirror, squeeze))
-    canvas.draw(plane_of(view, int(rng.integers(2**62)), config.off_plane, rng))
+    plane = plane_of(view, int(rng.integers(2**62)), config.off_plane, rng)
+    canvas.draw(plane)
     canvas.echo *= texture
-    return canvas
+    return canvas, frozenset(plane)
 
 
 def _measure(view: str, pose: Pose, rng: np.random.Generator) -> Measurement | None:

@@ -1,6 +1,7 @@
 """The vendor's screen around a picture: logo, header, settings, grey bar, ruler, probe mark.
 
-Two layouts, after public Voluson frames and Philips ones. What is drawn over the picture is `screen`'s.
+Layouts after public frames: Voluson, Philips, and the header-less exports of FETAL_PLANES_DB (Voluson, Aloka). What is
+drawn over the picture is `screen`'s.
 """
 
 import datetime
@@ -22,8 +23,8 @@ def draw_furniture(
 
     Returns the boxes of what lies beside the picture and may reach into it: nobody types there.
     """
-    painter = _voluson if machine.layout == "voluson" else _philips
-    painter(image, ImageDraw.Draw(image), fan, machine, study, depth_cm, rng)
+    painters = {"voluson": _voluson, "philips": _philips, "export": _export, "aloka": _aloka}
+    painters[machine.layout](image, ImageDraw.Draw(image), fan, machine, study, depth_cm, rng)
     if machine.layout != "voluson":
         return []
     shares = ((0.86, 0.09, 1.0, 0.27), (0.0, 0.0, 0.055, 1.0))  # settings; grey bar and ruler
@@ -152,6 +153,50 @@ def _philips(
     x, y = _probe_mark(fan, 14 * s)
     draw.ellipse((x - 7 * s, y - 7 * s, x + 7 * s, y + 7 * s), outline=(60, 190, 90))
     draw.text((x, y), "P", font=font("DejaVuSans-Bold", round(9 * s)), fill=(60, 190, 90), anchor="mm")
+
+
+def _export(
+    image: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    fan: Fan,
+    machine: Machine,
+    study: Study,
+    depth_cm: float,
+    rng: np.random.Generator,
+) -> None:
+    """A Voluson's picture cut out of its screen: grey bar and ruler at the left, small settings at the top right."""
+    s = image.width / 960
+    _gradient(image, (round(4 * s), round(8 * s), round(12 * s), round(150 * s)), (250, 250, 250), (0, 0, 0))
+    _ruler(draw, fan, depth_cm, 24 * s, s, side=1)
+    settings = [f"{rng.integers(18, 60)}Hz/{depth_cm:.1f}cm", str(rng.choice(["Cardiac", "2. Trim.", "Cervix"]))]
+    settings += [str(rng.choice(["Har-low", "Har-mid", "HI M"])), f"Pwr {rng.integers(80, 101)}"]
+    settings += [
+        f"Gn {rng.integers(-9, 9)}",
+        f"C{rng.integers(4, 9)} / M{rng.integers(3, 9)}",
+        f"FF{rng.integers(1, 4)} / E1",
+    ]
+    face = font("DejaVuSans", round(9.5 * s))
+    for k, text in enumerate(settings):
+        draw.text((image.width - 4 * s, (6 + 12 * k) * s), text, font=face, fill=SETTING_TEXT, anchor="ra")
+
+
+def _aloka(
+    image: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    fan: Fan,
+    machine: Machine,
+    study: Study,
+    depth_cm: float,
+    rng: np.random.Generator,
+) -> None:
+    """A broad grey bar at the top left and a few monospaced figures at the top right."""
+    s = image.width / 740
+    _gradient(image, (0, round(10 * s), round(26 * s), round(60 * s)), (250, 250, 250), (20, 20, 20))
+    face = font("DejaVuSansMono-Bold", round(11 * s))
+    shown, held = sorted(int(v) for v in rng.integers(2, 400, 2))
+    lines = [f"{shown}/{held}", f"{rng.integers(18, 50)}Hz", f"R{depth_cm:.1f}", f"C{rng.integers(8, 20)}", "A2"]
+    for k, text in enumerate(lines[: 2 if rng.random() < 0.4 else 5]):
+        draw.text((image.width - 6 * s, (14 + 12 * k) * s), text, font=face, fill=(235, 235, 235), anchor="ra")
 
 
 def _later(rng: np.random.Generator) -> datetime.timedelta:

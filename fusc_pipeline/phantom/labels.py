@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusc_pipeline.phantom.config import PhantomConfig
+from fusc_pipeline.phantom.config import CERVIX, PhantomConfig
 from fusc_pipeline.views import VIEWS
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -24,6 +24,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     "Profile": ("PROFILE", "FACE PROFILE", "PROFILE SAG"),
     "Feet": ("FEET", "FOOT", "RT FOOT", "LT FOOT"),
 }
+
+CERVIX_NAMES = ("CERVIX", "CX", "TV CERVIX")
+"""Typed on a frame of the cervix: they name none of the fifteen views."""
 
 HARMLESS = ("RT", "LT", "SAG", "TRANS", "LONG", "COR", "PLACENTA", "FETUS A", "POST", "ANT", "MATERNAL LT", "DVP", "CX")
 """Second annotations: they name no view."""
@@ -61,12 +64,12 @@ def choose_label(config: PhantomConfig, view: str, rng: np.random.Generator) -> 
         text = _two_lines(text, rng)
     if rng.random() < config.p_lowercase:
         text = text.lower()
-    return TypedLabel(text, named, second)
+    return TypedLabel(text, named if named in VIEWS else None, second)
 
 
 def _name(view: str, rng: np.random.Generator) -> str:
     """The first name is the usual one."""
-    names = NAMES[view]
+    names = CERVIX_NAMES if view == CERVIX else NAMES[view]
     return names[0] if rng.random() < 0.4 else names[rng.integers(len(names))]
 
 

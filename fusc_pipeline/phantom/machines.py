@@ -15,7 +15,7 @@ class Machine:
 
     manufacturer: str
     model: str
-    layout: str  # "voluson" or "philips": which screen `screen` draws
+    layout: str  # which screen `furniture` draws: voluson, philips, export or aloka
     probe: str
     size: tuple[int, int]  # (height, width)
     half_angle: float
@@ -24,6 +24,8 @@ class Machine:
     looks: int
     grain: float  # point-spread widths relative to 1
     window: tuple[float, float, float, float]  # picture area as shares of the screen: left, top, right, bottom
+    radius_cm: float = 5.0  # of the probe's convex face
+    gain_db: float = 0.0
 
     @property
     def name(self) -> str:
@@ -39,6 +41,20 @@ MACHINES: tuple[Machine, ...] = (
     Machine(_GE[0], "Voluson P8", "voluson", "4C-RS/OB", (600, 800), 33, 44, 1.6, 1, 1.15, _GE[1]),
     Machine("Philips", "iU22", "philips", "C5-1", (600, 800), 36, 49, 1.55, 3, 0.95, (0.11, 0.115, 0.93, 0.985)),
 )
+
+# Screens as FETAL_PLANES_DB holds them: exports without header or name, another grey scale, grain and geometry. No
+# phantom of MACHINES looks like these.
+EXTERNAL_MACHINES: tuple[Machine, ...] = (
+    Machine("GE", "Voluson E6", "export", "", (660, 960), 41, 55, 1.5, 4, 1.45, (0.03, 0.0, 1, 1), 4.0, 1.0),
+    Machine("GE", "Voluson S10", "export", "", (540, 784), 45, 56, 1.9, 1, 1.3, (0.03, 0.0, 1, 1), 6.0, 1.0),
+    Machine("Hitachi", "Aloka", "aloka", "", (448, 740), 31, 56, 1.55, 1, 1.7, (0.02, 0.0, 1, 0.98), 6.5, 1.5),
+)
+EXTERNAL_SHARES = (0.45, 0.25, 0.3)
+
+
+def endocavity(machine: Machine) -> Machine:
+    """The machine with a probe for the vagina: a small round face, a very wide sector."""
+    return replace(machine, half_angle=58, radius_cm=1.2)
 
 
 @dataclass(frozen=True)
@@ -99,7 +115,7 @@ def _sector(machine: Machine, rng: np.random.Generator, depth_cm: float) -> Fan:
     height, width = machine.size
     x0, y0, x1, y1 = (round(share * side) for share, side in zip(machine.window, (width, height) * 2, strict=True))
     half = np.deg2rad(machine.half_angle * rng.uniform(0.94, 1.04))
-    curvature = 5.0 / depth_cm  # a convex probe of 5 cm radius
+    curvature = machine.radius_cm / depth_cm
     tall, wide = (y1 - y0) * rng.uniform(0.95, 1.0), (x1 - x0) * rng.uniform(0.97, 1.0)
     depth = min(tall / (1 + curvature * (1 - np.cos(half))), wide / (2 * (1 + curvature) * np.sin(half)))
     r0, r1 = curvature * depth, (1 + curvature) * depth

@@ -1,11 +1,12 @@
-"""The fifteen views: which plane draws each, which planes lie next to it, and how it usually lies on the screen."""
+"""The fifteen views and the cervix: which plane draws each, which lie next to it, how it usually lies on the screen."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from fusc_pipeline.phantom import bones, head, heart, trunk
+from fusc_pipeline.phantom import bones, cervix, head, heart, trunk
+from fusc_pipeline.phantom.config import CERVIX
 from fusc_pipeline.phantom.shapes import Plane, morph
 
 _DRAWN_BY: dict[str, Callable[[str, np.random.Generator], Plane]] = {
@@ -13,6 +14,7 @@ _DRAWN_BY: dict[str, Callable[[str, np.random.Generator], Plane]] = {
     **dict.fromkeys(("Brain", "Orbit", "Lips/Nose", "Profile"), head.plane),
     **dict.fromkeys(("Abdomen", "Kidney", "Cord Insertion", "Diaphragm"), trunk.plane),
     **dict.fromkeys(("Spine", "Femur", "Feet"), bones.plane),
+    CERVIX: cervix.plane,
 }
 
 # A small tilt or slide of the probe turns one into the other.
@@ -29,7 +31,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 }
 
 # Degrees either way. Long bones and spines are imaged across the beam; a chest lies as the fetus does.
-TURN: dict[str, float] = {"Spine": 45, "Femur": 45, "Brain": 70, "Profile": 80, "Diaphragm": 70}
+TURN: dict[str, float] = {"Spine": 45, "Femur": 45, "Brain": 70, "Profile": 80, "Diaphragm": 70, CERVIX: 20}
 DEFAULT_TURN = 95.0
 
 # What else has to be in the picture: the cord before the belly. Units of the plane.

@@ -22,15 +22,27 @@ class Inbox:
         self.root = Path(root).absolute()
         self.private = self.root / "private"
 
-    def register(self, batch: str, folder: Path, layout: str | None = None, views: Sequence[str] = ()) -> None:
+    def register(
+        self,
+        batch: str,
+        folder: Path,
+        layout: str | None = None,
+        views: Sequence[str] = (),
+        external: bool | None = None,
+    ) -> None:
         """Remember that `batch` was delivered in `folder`; registering the same folder again changes nothing else.
 
         layout: how the folder is laid out, one of `scans.datasets.LAYOUTS`; None: as before, `auto` at first. views:
-        the folder names that are labels, for `folder_per_view`. Raises BadInput as `check` does.
+        the folder names that are labels, for `folder_per_view`. external: see `is_external`; None: as before.
+        Raises BadInput as `check` does.
         """
         self.check(batch, folder)
-        laid_out = {} if layout is None else {"layout": layout, "views": list(views)}
-        self._write(self._entry(batch), self._read(batch) | {"folder": str(Path(folder).resolve())} | laid_out)
+        changes: dict = {"folder": str(Path(folder).resolve())}
+        if layout is not None:
+            changes |= {"layout": layout, "views": list(views)}
+        if external is not None:
+            changes |= {"external": external}
+        self._write(self._entry(batch), self._read(batch) | changes)
 
     def check(self, batch: str, folder: Path) -> None:
         """Raise BadInput when the folder is missing or empty, or when the key already names another folder."""
@@ -72,6 +84,10 @@ class Inbox:
         """(layout, views) as registered; ("auto", []) for a batch that was only put into the inbox."""
         known = self._read(batch)
         return known.get("layout", "auto"), known.get("views", [])
+
+    def is_external(self, batch: str) -> bool:
+        """Whether the batch is another data set, kept out of the corpus: models are tested on it, never trained."""
+        return bool(self._read(batch).get("external"))
 
     def listing(self, batch: str) -> str:
         """A hash of the delivered files' names, sizes and times: what tells a grown or replaced delivery.

@@ -26,6 +26,15 @@ _BRAIN_PLANES = ("Trans-thalamic", "Trans-cerebellum", "Trans-ventricular")
 _NO_BRAIN, _OTHER_BRAIN = "Not A Brain", "Other"
 FETAL_PLANES_LABELS = (*_PLANES, *(f"Fetal brain, {plane.lower()}" for plane in _BRAIN_PLANES))
 """The closed list of FETAL_PLANES_DB's labels: its planes, and its brain planes where a brain shows one of them."""
+PLANE_VIEWS: Mapping[str, tuple[str, ...]] = {
+    "Fetal abdomen": ("Abdomen",),
+    "Fetal brain": ("Brain",),
+    "Fetal femur": ("Femur",),
+    "Fetal thorax": ("4CH", "LVOT", "RVOT", "3VV/3VT"),
+    "Maternal cervix": (),
+    "Other": (),
+}
+"""Which of our views each of its planes shows; none: a class that no view corresponds to."""
 _IMAGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,99}")
 _PATIENT_OF_NAME = re.compile(r"Patient(\d{1,9})_")
 _MAKER_OF = {"aloka": "Hitachi", "other": ""}  # of names that do not tell it
@@ -101,6 +110,12 @@ def read_data_set(files: Sequence[BatchFile], layout: str = "auto", views: Colle
     file, member = tables[0]
     names = [f"{file.relative}{SEPARATOR}{name}" for name in zip_names(file.path)] if member else []
     return _fetal_planes_db(file, member, {listed.relative for listed in files} | set(names))
+
+
+def plane_of(label: str) -> str:
+    """The plane of one of FETAL_PLANES_LABELS (brain planes are one class, Fetal brain); other labels as they are."""
+    plane = label.split(", ")[0]
+    return plane if plane in _PLANES and label in FETAL_PLANES_LABELS else label
 
 
 def view_folders(files: Sequence[BatchFile]) -> list[str]:

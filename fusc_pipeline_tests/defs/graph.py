@@ -34,6 +34,7 @@ CORPUS_ON = 'key:"corpus"+'  # the corpus and everything made from it
 _COMPUTING = {
     *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings")),
     *MODELS,
+    "external_purity",
     "inpainting_audit",
 }
 

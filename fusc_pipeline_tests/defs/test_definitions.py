@@ -22,12 +22,14 @@ GROUPS = {
         "cluster_composition",
         "cluster_gallery",
         "cluster_report",
+        "external_purity",
         "inpainting_audit",
         "label_audit",
     },
 }
 ON_GPU = {
     "burned_in_text",
+    "external_purity",
     "inpainting_audit",
     *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings")),
     *(GROUPS["clustering"] - {"kmeans_simclr", "kmeans_dino"}),

@@ -16,6 +16,7 @@ MADE = {
     "cluster_composition",
     "cluster_gallery",
     "cluster_report",
+    "external_purity",
     "inpainting_audit",
     "label_audit",
 }

@@ -1,0 +1,190 @@
+"""Another data set, clustered by finished models (the paper's "Model Generalizability"): its figures and its section.
+
+Applying the models is the caller's; here clusters are scored against that set's own classes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+
+from fusc_pipeline.evaluation import metrics
+from fusc_pipeline.evaluation.paper import EXTERNAL, PaperExternal
+from fusc_pipeline.evaluation.tables import FIGURES, count, percent, summarise
+from fusc_pipeline.evaluation.wording import counted, listed, model_words
+
+
+@dataclass(frozen=True)
+class ExternalSet:
+    """The scored images of an external batch: a label or None each; unseen: labels that none of our views shows.
+
+    Fields are named as the columns of `schemas.EXTERNAL_PURITY`.
+    """
+
+    scan_batch: str
+    data_set: str
+    label_source: str
+    labels: Sequence[str | None]
+    unseen: Sequence[str] = ()
+    n_excluded: int = 0
+    n_in_corpus: int = 0
+
+    @property
+    def n_classes(self) -> int:
+        return len({label for label in self.labels if label is not None})
+
+    def _facts(self, model: str, n_clusters: int) -> dict:
+        names = ("scan_batch", "data_set", "label_source", "n_excluded", "n_in_corpus", "n_classes")
+        k = {"n_clusters": n_clusters, "as_many_as_classes": n_clusters == self.n_classes}
+        return {name: getattr(self, name) for name in names} | {"model": model, **k}
+
+    def scored(self, model: str, n_clusters: int, seed: int, clusters: np.ndarray, note: str | None = None) -> dict:
+        """The row of `schemas.EXTERNAL_PURITY` of one fit that put image i into clusters[i]."""
+        scores = asdict(metrics.score(list(self.labels), clusters, n_clusters))
+        places = unseen_places(self.labels, clusters, self.unseen)
+        return {**self._facts(model, n_clusters), "seed": seed, **scores, "unseen": places, "note": note}
+
+    def not_fitted(self, model: str, n_clusters: int, note: str) -> dict:
+        """The row of a model without a fit of this K."""
+        n = sum(label is not None for label in self.labels)
+        sizes = {"n": n, "n_unlabelled": len(self.labels) - n}
+        return {**self._facts(model, n_clusters), **sizes, "unseen": [], "note": note}
+
+
+def unseen_places(labels: Sequence[str | None], clusters: np.ndarray, unseen: Sequence[str]) -> list[dict]:
+    """For each label of `unseen` that occurs: n images, the cluster with most of them, the share of them in it, and
+    their share of that cluster's labelled images (`purity`)."""
+    known = metrics.has_label(list(labels))
+    truth, found = np.asarray(labels, dtype=object)[known], np.asarray(clusters)[known]
+    places = []
+    for label in unseen:
+        mine = found[truth == label]
+        if len(mine):
+            cluster = int(np.bincount(mine).argmax())
+            held = int((mine == cluster).sum())
+            purity = held / int((found == cluster).sum())
+            places.append(
+                {"label": label, "n": len(mine), "cluster": cluster, "share": held / len(mine), "purity": purity}
+            )
+    return places
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean and deviation over seeds, as `tables.summarise`, of one batch's fits: a row per model and K."""
+    fitted = table[table["seed"].notna()]
+    return summarise(fitted.assign(split="external", label_set="own")) if len(fitted) else pd.DataFrame()
+
+
+@dataclass(frozen=True)
+class ExternalRow:
+    """A model at one K, as text; note: why it has no figures. paper: what the paper printed for this row."""
+
+    model: str
+    filled: str
+    figures: Sequence[str]
+    seeds: int
+    note: str
+    paper: PaperExternal | None
+
+
+@dataclass(frozen=True)
+class ExternalSection:
+    """One external batch on the page. blocks: (K, rows), the paper's K first; places: where unseen classes went."""
+
+    scan_batch: str
+    n: int
+    n_unlabelled: int
+    left_out: str
+    n_classes: int
+    label_source: str
+    unseen: str
+    majority: str
+    blocks: Sequence[tuple[int, Sequence[ExternalRow]]]
+    places: Sequence[str]
+
+
+def sections(table: pd.DataFrame, shown: str | None = None) -> list[ExternalSection]:
+    """A section for each batch of a `schemas.EXTERNAL_PURITY` table; `shown`: the model whose groups are spoken of."""
+    return [_section(batch, rows, shown) for batch, rows in table.groupby("scan_batch", sort=True)]
+
+
+def _section(batch: str, rows: pd.DataFrame, shown: str | None) -> ExternalSection:
+    first = rows.iloc[0]
+    majority = rows["majority_share"].dropna()
+    left_out = [
+        f"{counted(int(first[name]), 'frame')} {why}"
+        for name, why in (
+            ("n_excluded", "of classes not scored"),
+            ("n_in_corpus", "that the corpus holds too"),
+        )
+        if first[name]
+    ]
+    ks = sorted(rows["n_clusters"].unique(), key=lambda k: (k != EXTERNAL.n_clusters, k))
+    means = summary(rows)
+    return ExternalSection(
+        scan_batch=batch,
+        n=int(first["n"]),
+        n_unlabelled=int(first["n_unlabelled"]),
+        left_out=listed(left_out) if left_out else "",
+        n_classes=int(first["n_classes"]),
+        label_source=first["label_source"],
+        unseen=listed(sorted({place["label"] for places in rows["unseen"] for place in places})),
+        majority=percent(majority.iloc[0]) if len(majority) else "",
+        blocks=[(int(k), list(_rows(rows[rows["n_clusters"] == k], means))) for k in ks],
+        places=[_place_in_words(place, model) for model, place in _shown_places(rows, shown)],
+    )
+
+
+def _rows(of_k: pd.DataFrame, means: pd.DataFrame) -> Iterator[ExternalRow]:
+    for (model, k), fits in of_k.groupby(["model", "n_clusters"], sort=False):
+        paper = EXTERNAL if (model, k) == (EXTERNAL.model, EXTERNAL.n_clusters) else None
+        note = next((text for text in fits["note"] if isinstance(text, str)), "")  # pandas: none is NaN
+        if fits["seed"].isna().all():
+            yield ExternalRow(model, "–", ["–"] * len(FIGURES), 0, note, paper)
+            continue
+        mean = means[(means["model"] == model) & (means["n_clusters"] == k)].iloc[0]
+        figures = [percent(mean[name], mean[f"{name}_sd"]) for name in FIGURES]
+        filled = count(mean["filled_clusters"], mean["filled_clusters_sd"])
+        yield ExternalRow(model, filled, figures, int(mean["seeds"]), note, paper)
+
+
+def _shown_places(rows: pd.DataFrame, shown: str | None) -> list[tuple[str, dict]]:
+    """(model, place) of the unseen classes in one fit: the paper's model, else `shown`, else the first; K nearest
+    to the paper's; the lowest seed."""
+    fitted = rows[rows["seed"].notna()]
+    if fitted.empty:
+        return []
+    models = list(dict.fromkeys(fitted["model"]))
+    model = next((name for name in (EXTERNAL.model, shown) if name in models), models[0])
+    mine = fitted[fitted["model"] == model]
+    nearest = mine.assign(away=(mine["n_clusters"] - EXTERNAL.n_clusters).abs())
+    fit = nearest.sort_values(["away", "n_clusters", "seed"]).iloc[0]
+    return [(f"{model_words(model).name} with {fit['n_clusters']} groups", place) for place in fit["unseen"]]
+
+
+def _place_in_words(place: dict, model: str) -> str:
+    return (
+        f"{place['label']}: {percent(place['share'])} % of its {counted(int(place['n']), 'frame')} lie in one group of "
+        f"{model}, and make up {percent(place['purity'])} % of that group."
+    )
+
+
+def preview(table: pd.DataFrame) -> str:
+    """The table as Markdown for the asset's metadata, mean ± sd over seeds, figures in per cent."""
+    lines = []
+    for batch, rows in table.groupby("scan_batch", sort=True):
+        found = _section(batch, rows, None)
+        lines += ["| model | K | CP % | NMI % | ARI % | ACC % | macro recall % | filled | seeds | note |"]
+        lines += ["|---|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
+        for k, models in found.blocks:
+            for row in models:
+                figures = " | ".join(row.figures)
+                lines.append(f"| {row.model} | {k} | {figures} | {row.filled} | {row.seeds} | {row.note} |")
+        lines += ["", f"Batch {batch}: {found.n:,} labelled images, {counted(found.n_classes, 'class', 'classes')}."]
+        if found.n:
+            lines.append(f"The largest class alone is {found.majority} %. Classes no view shows: {found.unseen}.")
+        else:
+            lines.append("No image has a label: only sizes are given.")
+        lines += [*found.places, ""]
+    return "\n".join(lines)

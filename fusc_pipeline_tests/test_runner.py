@@ -1,0 +1,57 @@
+"""What `fusc run` makes for an external batch, and the mark that makes it one."""
+
+import pytest
+
+from fusc_pipeline import runner
+from fusc_pipeline.build import build_definitions
+from fusc_pipeline.cli import main
+from fusc_pipeline.defs.materialize import PARTITIONED
+from fusc_pipeline.errors import BadInput
+from fusc_pipeline.resources.inbox import Inbox
+from fusc_pipeline.resources.store import Recipe, Store
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSC_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "planes").mkdir()
+    (tmp_path / "planes" / "x.png").write_bytes(b"x")
+    return tmp_path
+
+
+def steps(batch: str, known=("planes",)) -> list:
+    graph = build_definitions().resolve_asset_graph()
+    keys = set(graph.materializable_asset_keys)
+    found = runner._external_steps(batch, keys, runner._steps(batch, keys, known))
+    return [(partition, {key.to_user_string() for key in chosen}) for partition, chosen in found]
+
+
+def published(store: Store, *assets: str) -> None:
+    for asset in assets:
+        with store.write(asset, None, Recipe("test"), {}):
+            pass
+
+
+def test_an_external_batch_trains_nothing(root, capsys):
+    assert steps("planes") == [("planes", set(PARTITIONED))]
+    assert "is external and waits: no model was trained yet" in capsys.readouterr().out
+    store = Store(root / "data")
+    published(store, "corpus")
+    assert steps("planes")[1:] == [(None, {"external_purity"})]
+    published(store, "cluster_report")
+    assert steps("planes")[1:] == [(None, {"external_purity", "cluster_report"})]
+    with pytest.raises(BadInput, match="there is no batch 'other'"):
+        steps("other")
+
+
+def test_the_mark_stays_until_it_is_taken_back(root, capsys):
+    folder, inbox = str(root / "planes"), Inbox(root / "data")
+    assert main(["add-batch", folder, "--key", "planes"]) == 0
+    assert not inbox.is_external("planes")
+    assert main(["add-batch", folder, "--key", "planes", "--external"]) == 0
+    assert "external: no model is trained on it" in capsys.readouterr().out
+    assert main(["add-batch", folder, "--key", "planes", "--layout", "plain"]) == 0
+    assert inbox.is_external("planes") and inbox.layout("planes") == ("plain", [])
+    assert main(["add-batch", folder, "--key", "planes", "--no-external"]) == 0
+    assert not inbox.is_external("planes") and inbox.layout("planes") == ("plain", [])
