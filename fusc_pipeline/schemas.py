@@ -218,12 +218,23 @@ EXTERNAL_PURITY = _schema(
 )
 
 INPAINTING_AUDIT = _schema(
-    ("measure", pa.string(), False, "residual_text, faint_text, probe_accuracy, leak or probe_power"),
-    ("by", pa.string(), False, "OCR engine, either of them, or what the probe was shown"),
+    (
+        "measure",
+        pa.string(),
+        False,
+        "residual_text, faint_text, probe_accuracy, leak, probe_power, or attention_accuracy, attention, "
+        "attention_control, attention_excess (evaluation.attention_rows)",
+    ),
+    ("by", pa.string(), False, "OCR engine, either of them, what the probe or classifier was shown; with `: view`"),
     ("n", pa.int32(), False, "frames looked at"),
-    ("count", pa.int32(), True, "frames that count: with text left, or judged right by the probe"),
-    ("value", pa.float64(), True, "count / n, or a difference of two such shares; null: not measured, see detail"),
-    ("low", pa.float64(), True, "95 % interval of value: lower end (Wilson, or over subjects for the probe)"),
+    ("count", pa.int32(), True, "frames that count: with text left, or judged right by the probe or classifier"),
+    (
+        "value",
+        pa.float64(),
+        True,
+        "count / n, a difference of two such shares, or a ratio of attention; null: not measured, see detail",
+    ),
+    ("low", pa.float64(), True, "95 % interval of value: lower end (Wilson; probe and attention: over subjects)"),
     ("high", pa.float64(), True, "upper end"),
     ("detail", pa.string(), True, "why there is no value, or what it rests on"),
 )

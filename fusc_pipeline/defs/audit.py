@@ -1,6 +1,7 @@
 """The audit of the text removal: is any text left, does what was repainted give the label away?
 
 Counting, windows, the probe and pictures are `evaluation`'s, reading is `text`'s part; here they are fed from tables.
+Where a view classifier looks is in `attention_audit`.
 """
 
 import json
@@ -13,11 +14,13 @@ import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.compute import usable_cores
+from fusc_pipeline.defs.attention_audit import AttentionConfig, MapPicture, look
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
-from fusc_pipeline.defs.models import ComputeConfig, clean_pngs
+from fusc_pipeline.defs.models import clean_pngs
 from fusc_pipeline.defs.preview import image_markdown
+from fusc_pipeline.defs.uncleaned import side_by_side
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.resource import StoreResource
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
     from fusc_pipeline.resources.store import Draft
 
 GROUP = "evaluation"
-WORST = "worst.json"
+WORST, MAPS = "worst.json", "attention.json"
 TEXT_STAGE = ("scans", "burned_in_text", "clean_images")
 # A reading process costs as much to start as this many frames to read.
 FRAMES_PER_WORKER = 100
@@ -43,11 +46,11 @@ FRAMES_PER_WORKER = 100
 ENGINES = ("easyocr", "rapidocr")
 
 
-class InpaintingAuditConfig(ParallelConfig, ComputeConfig):
+class InpaintingAuditConfig(ParallelConfig, AttentionConfig):
     """How much is looked at, and what is still good."""
 
     sample: int = Field(default=200, ge=1, le=100_000, description="Clean images that are read again by both engines.")
-    seed: int = Field(default=0, ge=0, description="Which images, and how the probe starts.")
+    seed: int = Field(default=0, ge=0, description="Which images, and how the networks start.")
     probe_frames: int = Field(default=2000, ge=0, le=100_000, description="Most labelled images for the leak probe.")
     probe_steps: int = Field(default=300, ge=1, le=100_000, description="Training steps of each network of the probe.")
     pictures: int = Field(default=6, ge=0, le=50, description="Worst cases that are shown.")
@@ -71,14 +74,15 @@ class InpaintingAuditConfig(ParallelConfig, ComputeConfig):
     deps=["corpus", *TEXT_STAGE],
     group_name=GROUP,
     kinds={"easyocr", "torch", "parquet"},
-    code_version="1",
+    code_version="2",
     metadata=column_schema("inpainting_audit"),
     **GPU_OP,
 )
 def inpainting_audit(
     context: dg.AssetExecutionContext, config: InpaintingAuditConfig, store: StoreResource
 ) -> dg.MaterializeResult:
-    """Was the text removed? Words two engines still read on a sample; whether a network reads the label from its place.
+    """Was the text removed? Words two engines still read on a sample; whether a network reads the label from its place;
+    whether a view classifier looks there.
 
     The delivered pixels are looked at for comparison only; pictures show cleaned frames, with boxes around what was.
     """
@@ -86,7 +90,7 @@ def inpainting_audit(
 
     files = store.get()
     with refusals(discreet=False):  # a missing table stays missing: not to be tried again
-        corpus = files.table("corpus", columns=["image_id", "scan_batch", "subject_key", "view"])
+        corpus = files.table("corpus", columns=["image_id", "scan_batch", "subject_key", "view", "split"])
         inputs = {
             f"{asset}/{batch}": files.require(asset, batch).data_version
             for batch in sorted(corpus.column("scan_batch").unique().to_pylist())
@@ -94,18 +98,25 @@ def inpainting_audit(
         }
 
     def audit(draft):
+        import pyarrow.compute as pc
+
         from fusc_pipeline.evaluation.removal_audit import leak_rows, residual_rows, worst_frames
 
-        words = _words(files, corpus)
+        words = words_on(files, corpus)
+        labelled = corpus.filter(pc.field("view").is_valid())
         sample = _drawn(corpus, config.sample, config.seed)
         pngs = dict(clean_pngs(files, sample))
         found = {engine: _read_again(engine, pngs, config) for engine in ENGINES}
         context.log.info(f"inpainting_audit: {len(pngs)} images read again by {' and '.join(found)}")
-        leak, reason = _leak(files, corpus, words, config)
-        rows = residual_rows(found) + leak_rows(leak, reason)
+        leak, reason = _leak(files, labelled, words, config)
+        left = {i for frames in found.values() for i, frame in frames.items() if frame.words}
+        learned = _drawn(labelled, config.attention_frames, config.seed)
+        looked = look(context.log, files, learned, words, config, config.seed, unshown=left)
+        rows = residual_rows(found) + leak_rows(leak, reason) + looked.rows
         draft.write_table(pa.Table.from_pylist(rows, schema=INPAINTING_AUDIT))
         worst = worst_frames(found, _ink_shares(files, sample), config.pictures)
         covered = _draw_worst(draft, worst, pngs, words)
+        _keep_maps(draft, looked.pictures)
         draft.metadata |= {"dagster/row_count": len(rows), "figures": {"md": _figures(rows)}}
         if covered:
             draft.metadata["worst"] = {"md": image_markdown(covered, "the worst of the sample; text was in the boxes")}
@@ -131,7 +142,7 @@ def _column(frames: pa.Table, name: str) -> dict[str, str]:
     return dict(zip(frames.column("image_id").to_pylist(), frames.column(name).to_pylist(), strict=True))
 
 
-def _words(files: Store, corpus: pa.Table) -> dict[str, list[dict]]:
+def words_on(files: Store, corpus: pa.Table) -> dict[str, list[dict]]:
     """image_id → the words that were read on the scan, boxes in pixels of the cleaned frame."""
     import pyarrow.compute as pc
 
@@ -168,17 +179,16 @@ def _read_again(engine: str, pngs: Mapping[str, bytes], config: InpaintingAuditC
 
 
 def _leak(
-    files: Store, corpus: pa.Table, words: Mapping[str, list[dict]], config: InpaintingAuditConfig
+    files: Store, labelled: pa.Table, words: Mapping[str, list[dict]], config: InpaintingAuditConfig
 ) -> "tuple[Leak | None, str | None]":
     """(what the probe found, None), or (None, why it was not measured)."""
     import numpy as np
-    import pyarrow.compute as pc
 
     from fusc_pipeline.evaluation.leak_probe import ProbeConfig, measure_leak, too_few
     from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
     from fusc_pipeline.evaluation.windows import union
 
-    labelled = _drawn(corpus.filter(pc.field("view").is_valid()), config.probe_frames, config.seed)
+    labelled = _drawn(labelled, config.probe_frames, config.seed)
     view_of = _column(labelled, "view")
     named = {i: [w["box"] for w in words.get(i, ()) if w["view"] == view] for i, view in view_of.items()}
     boxes = {image_id: union(found) for image_id, found in named.items() if found}
@@ -202,35 +212,18 @@ def _windows(
     import pyarrow.compute as pc
 
     from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
-    from fusc_pipeline.evaluation.windows import cut, fan_area, grey_of, place_pair
-    from fusc_pipeline.png import decode_png
+    from fusc_pipeline.evaluation.windows import cut, place_pair
 
-    for batch in frames.column("scan_batch").unique().to_pylist():
-        mine = frames.filter((pc.field("scan_batch") == batch) & pc.field("image_id").isin(pa.array(list(boxes))))
-        wanted = pc.field("image_id").isin(mine.column("image_id").combine_chunks())
-        cleaned = {}
-        columns = ["image_id", "image", "crop_x0", "crop_y0"]
-        for row in files.dataset("clean_images", batch).to_table(columns, filter=wanted).to_pylist():
-            cleaned[row["image_id"]] = (row["image"]["bytes"], row["crop_x0"], row["crop_y0"])
-        for piece in files.dataset("scans", batch).to_batches(["image_id", "png"], filter=wanted, batch_size=16):
-            for scan in piece.to_pylist():
-                image_id = scan["image_id"]
-                png, left, top = cleaned[image_id]
-                clean = decode_png(png)
-                fan = fan_area(clean)
-                pair = place_pair(fan, boxes[image_id], [w["box"] for w in words[image_id]], text_height)
-                if pair is None:
-                    continue
-                height, width = clean.shape
-                delivered = grey_of(decode_png(scan["png"]))[top : top + height, left : left + width] * fan
-                yield (
-                    image_id,
-                    {
-                        FORMER: cut(clean, pair.former, text_height),
-                        CONTROL: cut(clean, pair.control, text_height),
-                        UNCLEANED: cut(delivered, pair.former, text_height),
-                    },
-                )
+    for frame in side_by_side(files, frames.filter(pc.field("image_id").isin(pa.array(list(boxes), pa.string())))):
+        of_frame = [word["box"] for word in words[frame.image_id]]
+        pair = place_pair(frame.fan, boxes[frame.image_id], of_frame, text_height)
+        if pair is not None:
+            cuts = {
+                FORMER: cut(frame.clean, pair.former, text_height),
+                CONTROL: cut(frame.clean, pair.control, text_height),
+                UNCLEANED: cut(frame.delivered, pair.former, text_height),
+            }
+            yield frame.image_id, cuts
 
 
 def _ink_shares(files: Store, sample: pa.Table) -> dict[str, float]:
@@ -272,9 +265,20 @@ def _draw_worst(
     return strip(covered)
 
 
+def _keep_maps(draft: "Draft", pictures: list[MapPicture]) -> None:
+    listed = []
+    for place, shown in enumerate(pictures, start=1):
+        name = f"attention-{place:02d}.png"
+        draft.path(name).write_bytes(shown.png)
+        listed.append({"picture": name, "image_id": shown.image_id, "view": shown.view, "why": shown.why})
+    draft.path(MAPS).write_text(json.dumps(listed, indent=1))
+
+
 def _figures(rows: list[dict]) -> str:
     lines = ["| measure | by | n | count | value | 95 % | |", "|---|---|--:|--:|--:|---|---|"]
     for r in rows:
+        if ": " in r["by"]:  # of one view; the table has them
+            continue
         between = "" if r["low"] is None else f"{r['low']:.3f} to {r['high']:.3f}"
         value = "" if r["value"] is None else f"{r['value']:.3f}"
         count = "" if r["count"] is None else r["count"]

@@ -246,6 +246,31 @@ def labels_do_not_leak(store: StoreResource) -> dg.AssetCheckResult:
     )
 
 
+@dg.asset_check(asset="inpainting_audit", blocking=True)
+def attention_is_not_on_former_text(store: StoreResource) -> dg.AssetCheckResult:
+    """A view classifier looks at places where text was no more than at other places of the fan."""
+    from fusc_pipeline.evaluation.attention_rows import CLEANED, EXCESS, UNCLEANED
+    from fusc_pipeline.evaluation.removal_audit import figure
+
+    files = store.get()
+    table = files.table("inpainting_audit").to_pandas()
+    found, before = figure(table, EXCESS, CLEANED), figure(table, EXCESS, UNCLEANED)
+    tolerated = files.require("inpainting_audit").config["tolerated_attention"]
+    if found.low is None:
+        return _result(True, "", measured=found.detail)
+    return _result(
+        found.low <= tolerated,
+        f"a classifier of cleaned frames looks {found.value:.1f} times as much at places where text was as at like "
+        f"places elsewhere ({found.low:.1f} to {found.high:.1f}, tolerated {tolerated:.1f}; {found.n} frames): it may "
+        "tell views by traces of their names, and clustering may too. Look at the attention-*.png in "
+        f"{files.folder('inpainting_audit')}. If traces can be seen, raise burned_in_text.canvas and run again; if "
+        "text lay over the anatomy itself, set inpainting_audit.tolerated_attention.",
+        measured="yes" if before.low and before.low > 1 else "weakly: nor is text looked at before cleaning",
+        excess=found.value,
+        frames=found.n,
+    )
+
+
 @dg.asset_check(asset="label_audit")
 def labels_are_right(store: StoreResource) -> dg.AssetCheckResult:
     """Reviewers found no more noise in the pseudo-labels than the published study did."""

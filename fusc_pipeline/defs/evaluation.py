@@ -11,7 +11,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.audit import WORST
+from fusc_pipeline.defs.audit import MAPS, WORST
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
 from fusc_pipeline.defs.models import HISTORY, clean_pngs
@@ -250,6 +250,7 @@ def _report_input(files: Store, batches: list[str], n_clusters: int):
 
 
 def _removal(files: Store):
+    from fusc_pipeline.evaluation.attention_section import MapFigure, attention_section
     from fusc_pipeline.evaluation.audit_sections import AuditPicture, removal_section
     from fusc_pipeline.evaluation.gallery import thumbnail
 
@@ -258,7 +259,13 @@ def _removal(files: Store):
         AuditPicture(thumbnail((folder / case["covered"]).read_bytes(), 480)[0], case["why"])
         for case in json.loads((folder / WORST).read_text())
     ]
-    return removal_section(files.table("inpainting_audit").to_pandas(), pictures)
+    maps = [
+        MapFigure(thumbnail((folder / shown["picture"]).read_bytes(), 480)[0], shown["view"], shown["why"])
+        for shown in json.loads((folder / MAPS).read_text())
+    ]
+    table = files.table("inpainting_audit").to_pandas()
+    tolerated = files.require("inpainting_audit").config["tolerated_attention"]
+    return removal_section(table, pictures, attention_section(table, tolerated, maps))
 
 
 def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] | None = None):

@@ -1,7 +1,9 @@
 """Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) as a number: how much of a classifier's attention lies in an area.
 
 The paper looked at such maps to see that removed text is not what a view is told by; here the share of their mass
-inside the former text areas is set against the areas' share of the picture. Training the classifier is elsewhere.
+inside the former text areas is set against the areas' share of the picture, and against the mass in the same shape
+elsewhere on it. Training the classifier is elsewhere; which figures are made of this and what they mean:
+`attention_rows`.
 """
 
 import contextlib
@@ -11,7 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.signal import fftconvolve
 from torch import Tensor, nn
+
+# Share of an area's pixels that must lie in the part that counts wherever the area is moved to.
+_KEPT = 0.95
 
 
 def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -45,8 +51,8 @@ def _output_of(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 @dataclass(frozen=True)
 class AttentionShare:
-    """mass: share of the attention inside the area, 0 to 1 (NaN for a map of zeros); area: the area's share of the
-    picture."""
+    """mass: share of the attention inside the area, 0 to 1 (NaN for a map of zeros); area: what it is set against, the
+    area's share of the picture or the mass in its control (`control_mass`), NaN where there is none."""
 
     mass: np.ndarray
     area: np.ndarray
@@ -54,8 +60,13 @@ class AttentionShare:
     def ratio(self) -> float:
         """Mean mass over mean area: about 1, the area is as interesting as any other; far above, it gives the class
         away. NaN without a picture that has both an area and a map."""
-        known = ~np.isnan(self.mass) & (self.area > 0)
+        known = self.known
         return float(self.mass[known].mean() / self.area[known].mean()) if known.any() else float("nan")
+
+    @property
+    def known(self) -> np.ndarray:
+        """(N,) bool: the pictures that count."""
+        return ~np.isnan(self.mass) & (self.area > 0)
 
 
 def attention_share(maps: np.ndarray, areas: np.ndarray, within: np.ndarray | None = None) -> AttentionShare:
@@ -72,17 +83,40 @@ def attention_share(maps: np.ndarray, areas: np.ndarray, within: np.ndarray | No
     return AttentionShare(inside, area)
 
 
+def control_mass(maps: np.ndarray, areas: np.ndarray, within: np.ndarray) -> np.ndarray:
+    """(N,) share of each map's mass in the picture's area, were it elsewhere: the mean over every place the area can be
+    moved to as it is, inside `within` and clear of itself where it was. NaN without such a place, an area or a map.
+
+    maps (N, S, S) >= 0; areas, within (N, S, S) bool. The middle of a fan draws more attention than its rim by itself;
+    an area moved about has its share of that, where its share of the picture has not.
+    """
+    found = np.full(len(maps), np.nan)
+    for place, (attention, area, inside) in enumerate(zip(maps, areas & within, within, strict=True)):
+        mass = np.where(inside, attention, 0.0).astype(np.float64)
+        if not area.any() or not mass.sum():
+            continue
+        # Cross-correlations: entry (dy, dx) is the sum under the area moved by it.
+        moved = area[::-1, ::-1].astype(np.float64)
+        in_fan, on_itself, under = (fftconvolve(part, moved) for part in (inside, area, mass))
+        free = (in_fan >= _KEPT * area.sum() - 0.5) & (on_itself < 0.5)
+        if free.any():
+            found[place] = max(0.0, under[free].mean() / mass.sum())
+    return found
+
+
 def bootstrap_ratio(
     share: AttentionShare, groups: np.ndarray, draws: int = 1000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of `AttentionShare.ratio` when whole groups (N,) (subjects) are drawn again with replacement."""
     rng = np.random.default_rng(seed)
     names, place = np.unique(groups, return_inverse=True)
-    members = [np.flatnonzero(place == i) for i in range(len(names))]
-    ratios = []
-    for _ in range(draws):
-        rows = np.concatenate([members[i] for i in rng.integers(0, len(names), len(names))])
-        ratios.append(AttentionShare(share.mass[rows], share.area[rows]).ratio())
+    known = share.known
+    # Only sums over groups matter to a ratio of means, and how often each group is drawn.
+    mass, area = (np.bincount(place[known], of[known], len(names)) for of in (share.mass, share.area))
+    drawn = rng.integers(0, len(names), (draws, len(names)))
+    times = np.apply_along_axis(np.bincount, 1, drawn, minlength=len(names))
+    with np.errstate(invalid="ignore"):
+        ratios = (times @ mass) / (times @ area)
     low, high = np.nanquantile(ratios, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fusc_pipeline.evaluation import label_noise, removal_audit
+from fusc_pipeline.evaluation.attention_section import AttentionSection
 from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
 from fusc_pipeline.evaluation.tables import percent
 from fusc_pipeline.evaluation.wording import counted
@@ -29,7 +30,8 @@ class AuditPicture:
 @dataclass(frozen=True)
 class RemovalSection:
     """text: the sentence on words left; readers: rows (engine, frames, with a word, share, with faint signs);
-    leak: the sentence on the probe, good None when it says nothing; probe: rows (what it saw, right, share)."""
+    leak: the sentence on the probe, good None when it says nothing; probe: rows (what it saw, right, share);
+    attention: where a view classifier looks, or None."""
 
     text: str
     clean: bool
@@ -38,9 +40,12 @@ class RemovalSection:
     leak_good: bool | None
     probe: Sequence[tuple[str, ...]]
     pictures: Sequence[AuditPicture]
+    attention: AttentionSection | None = None
 
 
-def removal_section(table: pd.DataFrame, pictures: Sequence[AuditPicture]) -> RemovalSection:
+def removal_section(
+    table: pd.DataFrame, pictures: Sequence[AuditPicture], attention: AttentionSection | None = None
+) -> RemovalSection:
     """From the rows of `schemas.INPAINTING_AUDIT`."""
     either = removal_audit.figure(table, removal_audit.RESIDUAL, removal_audit.EITHER)
     readers = []
@@ -61,7 +66,7 @@ def removal_section(table: pd.DataFrame, pictures: Sequence[AuditPicture]) -> Re
         if (found := removal_audit.figure(table, removal_audit.ACCURACY, by)) is not None
     ]
     leak, good = _leak(table)
-    return RemovalSection(text, not either.count, readers, leak, good, probe, pictures)
+    return RemovalSection(text, not either.count, readers, leak, good, probe, pictures, attention)
 
 
 def _leak(table: pd.DataFrame) -> tuple[str, bool | None]:

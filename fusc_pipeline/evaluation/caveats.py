@@ -72,6 +72,9 @@ def _removal(given: "ReportInput") -> list[Caveat]:
     if removal is not None and removal.leak_good is False:
         text = f"{removal.leak} Groups may follow those traces instead of the anatomy."
         found.append(Caveat("What was written on the frames can still be told.", text, True))
+    if removal is not None and removal.attention is not None and removal.attention.good is False:
+        text = f"{removal.attention.text} Groups may do the same."
+        found.append(Caveat("A network looks at where text was.", text, True))
     return found
 
 

@@ -23,9 +23,11 @@ from fusc_pipeline.representation.checkpoints import (
 )
 
 
-def _resnet18(in_channels: int, first_stride: int | None = None) -> nn.Module:
+def _resnet18(in_channels: int, first_stride: int | None = None, last_stride: int = 2) -> nn.Module:
     """ResNet18 (He et al. 2016) from scratch, pooled 512-d features. first_stride: small first layers (3 x 3, this
-    stride, no pooling) for images of about 32 pixels, where the usual ones (None) leave nothing to pool."""
+    stride, no pooling) for images of about 32 pixels, where the usual ones (None) leave nothing to pool. last_stride:
+    1 leaves the last block's map at a sixteenth of the image's side, where the usual 2 shrinks it to a thirty-second.
+    """
     from torchvision.models import resnet18
 
     network = resnet18(weights=None)
@@ -35,6 +37,8 @@ def _resnet18(in_channels: int, first_stride: int | None = None) -> nn.Module:
     if small:
         network.maxpool = nn.Identity()
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    for convolution in (network.layer4[0].conv1, network.layer4[0].downsample[0]):
+        convolution.stride = (last_stride, last_stride)
     network.fc = nn.Identity()
     network.out_dim = 512
     return network
@@ -63,6 +67,8 @@ BACKBONES: dict[str, Callable[[int], nn.Module]] = {
     "resnet18": _resnet18,
     "resnet18_small": lambda in_channels: _resnet18(in_channels, first_stride=1),  # the usual one for CIFAR
     "resnet18_medium": lambda in_channels: _resnet18(in_channels, first_stride=2),  # four times as fast
+    # A 7 x 7 map of 112 pixels for Grad-CAM, in half the time of resnet18_medium, which gives one too.
+    "resnet18_fine": lambda in_channels: _resnet18(in_channels, last_stride=1),
     "vgg16_bn": _vgg16,
     # For images of 64 to 96 pixels, whose feature maps are 2 or 3 pixels wide.
     "vgg16_bn_small": lambda in_channels: _vgg16(in_channels, pool=2, width=1024),

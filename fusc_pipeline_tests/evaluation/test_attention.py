@@ -10,6 +10,7 @@ from fusc_pipeline.evaluation.attention import (
     attention_maps,
     attention_share,
     bootstrap_ratio,
+    control_mass,
     grad_cam,
 )
 
@@ -76,3 +77,55 @@ def test_the_interval_holds_the_ratio_and_narrows_with_more_subjects():
         return high - low
 
     assert width(400) < width(40)
+
+
+def test_the_interval_is_that_of_groups_drawn_one_by_one():
+    rng = np.random.default_rng(1)
+    share = AttentionShare(rng.random(30), np.where(rng.random(30) < 0.2, 0, rng.random(30)))
+    share.mass[3] = np.nan
+    groups, again = rng.integers(0, 6, 30), np.random.default_rng(4)
+    ratios = []
+    for _ in range(200):
+        rows = np.concatenate([np.flatnonzero(groups == g) for g in again.integers(0, 6, 6)])
+        ratios.append(AttentionShare(share.mass[rows], share.area[rows]).ratio())
+    assert bootstrap_ratio(share, groups, draws=200, seed=4) == pytest.approx(np.quantile(ratios, [0.025, 0.975]))
+
+
+def test_control_mass_is_the_mean_over_every_free_place_in_loops():
+    rng = np.random.default_rng(0)
+    within = np.zeros((1, 12, 12), bool)
+    within[0, 1:11, 2:12] = True
+    area = np.zeros((1, 12, 12), bool)
+    area[0, 4:6, 5:9] = True
+    area[0, 0, 0] = True  # outside of what counts
+    maps = rng.random((1, 12, 12))
+    expected = []
+    for top in range(1, 10):
+        for left in range(2, 9):
+            if abs(top - 4) >= 2 or abs(left - 5) >= 4:
+                expected.append(maps[0, top : top + 2, left : left + 4].sum())
+    found = control_mass(maps, area, within)
+    assert found[0] == pytest.approx(np.mean(expected) / maps[0, 1:11, 2:12].sum())
+
+
+def test_what_draws_attention_by_its_place_draws_it_in_the_control_too():
+    rows, columns = np.mgrid[:48, :48]
+    middle = np.exp(-((rows - 24) ** 2 + (columns - 24) ** 2) / 300)[None]
+    fan, beside = np.ones((1, 48, 48), bool), np.zeros((1, 48, 48), bool)
+    beside[0, 24:28, 12:20] = True
+    by_size = attention_share(middle, beside, fan)
+    over_elsewhere = AttentionShare(by_size.mass, control_mass(middle, beside, fan))
+    assert over_elsewhere.ratio() < by_size.ratio()
+    on_it = middle + 30 * beside
+    share = AttentionShare(attention_share(on_it, beside, fan).mass, control_mass(on_it, beside, fan))
+    assert share.ratio() > 10
+
+
+def test_no_control_where_the_area_fits_nowhere_else_or_nothing_is_known():
+    full = np.ones((3, 8, 8), bool)
+    areas = full.copy()
+    areas[1] = False
+    maps = np.ones((3, 8, 8))
+    areas[2, 2:] = False
+    maps[2] = 0
+    assert np.isnan(control_mass(maps, areas, full)).all()
