@@ -3,7 +3,7 @@
 The paper's are of 17,617 private test frames and ours of other data: they stand beside each other for orientation only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -24,9 +24,9 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class PaperTable:
-    """One table of figures: which K and which labels its rows are scored with."""
+    """One table of figures: which K and which labels its rows are scored with. rows: none where it is ours alone."""
 
-    number: int
+    number: str
     title: str
     n_clusters: int
     label_set: str
@@ -34,7 +34,7 @@ class PaperTable:
 
 
 TABLES: tuple[PaperTable, ...] = (
-    PaperTable(1, "Fifteen clusters against fifteen views", 15, "views", (
+    PaperTable("1", "Fifteen clusters against fifteen views", 15, "views", (
         PaperRow("deepmcat", "VGG16", 15, 35, 16),
         PaperRow("kmeans_simclr", "ResNet18", 15, 48, 33),
         PaperRow("kmeans_dino", "ViT-S/16", 15, 69, 62),
@@ -44,13 +44,14 @@ TABLES: tuple[PaperTable, ...] = (
         PaperRow("fusc_dino_selflabel", "ViT-S/16", 15, 72, 68),
         PaperRow("supervised", "ResNet18", 15, 93, 86),
     )),
-    PaperTable(2, "Four clusters against four merged groups of views", 4, "groups", (
+    PaperTable("2", "Four clusters against four merged groups of views", 4, "groups", (
         PaperRow("fusc_simclr", "ResNet18", 4, 87, 70),
         PaperRow("fusc_simclr_selflabel", "ResNet18", 4, 76, 64),
         PaperRow("fusc_dino", "ViT-S/16", 4, 72, 48),
         PaperRow("fusc_dino_selflabel", "ViT-S/16", 4, 64, 33),
     )),
-    PaperTable(3, "Over-clustering: 120 clusters against fifteen views", 120, "views", (
+    PaperTable("2b", "Fifteen clusters against the same four groups (not in the paper)", 15, "groups", ()),
+    PaperTable("3", "Over-clustering: 120 clusters against fifteen views", 120, "views", (
         PaperRow("deepmcat", "VGG16", 120, 44, 22),
         PaperRow("fusc_simclr", "ResNet18", 120, 76, 49),
         PaperRow("fusc_simclr_selflabel", "ResNet18", 35, 72, 57),
@@ -74,9 +75,25 @@ class PaperExternal:
 EXTERNAL = PaperExternal("fusc_simclr_selflabel", 15, 8187, 92, 72)
 
 
-def paper_tables(summary: pd.DataFrame) -> list[tuple[PaperTable, list["OurRow"]]]:
-    """Tables 1 to 3 with our rows (`summary`: see `our_rows`); those of which we have no row at all are left out."""
-    found = [(table, our_rows(table, summary)) for table in TABLES]
+@dataclass(frozen=True)
+class EncoderFigures:
+    """What an encoder's embeddings are worth before any clustering: names, and shares (None: no labels).
+
+    knn_accuracy: test images whose neighbours in the train split vote for their view. neighbour_purity: neighbours
+    that show the image's own view, over all images.
+    """
+
+    encoder: str
+    network: str
+    knn_accuracy: float | None
+    neighbour_purity: float | None
+
+
+def paper_tables(
+    summary: pd.DataFrame, networks: Mapping[str, str] | None = None
+) -> list[tuple[PaperTable, list["OurRow"]]]:
+    """Tables 1 to 3 with our rows (see `our_rows`); those of which we have no row at all are left out."""
+    found = [(table, our_rows(table, summary, networks)) for table in TABLES]
     return [(table, rows) for table, rows in found if any(row.seeds for row in rows)]
 
 
@@ -99,8 +116,11 @@ class OurRow:
     after: str
 
 
-def our_rows(table: PaperTable, summary: pd.DataFrame) -> list[OurRow]:
-    """The paper's rows in its order with our figures, then our further models; `summary` is of `tables.summarise`."""
+def our_rows(table: PaperTable, summary: pd.DataFrame, networks: Mapping[str, str] | None = None) -> list[OurRow]:
+    """The paper's rows in its order with our figures, then our further models; `summary` is of `tables.summarise`.
+
+    networks: model → the network it was trained with here; where it is not named, the paper's.
+    """
     mine = summary
     if len(summary):
         mine = summary[
@@ -111,12 +131,13 @@ def our_rows(table: PaperTable, summary: pd.DataFrame) -> list[OurRow]:
     by_model = {row["model"]: row for row in mine.to_dict("records")}
     printed = {row.model: row for row in table.rows}
     return [
-        _our_row(name, printed.get(name), by_model) for name in [*printed, *(m for m in by_model if m not in printed)]
+        _our_row(name, printed.get(name), by_model, (networks or {}).get(name))
+        for name in [*printed, *(m for m in by_model if m not in printed)]
     ]
 
 
-def _our_row(model: str, paper: PaperRow | None, by_model: dict[str, dict]) -> OurRow:
-    backbone = paper.backbone if paper else ""
+def _our_row(model: str, paper: PaperRow | None, by_model: dict[str, dict], network: str | None) -> OurRow:
+    backbone = network or (paper.backbone if paper else "")
     row = by_model.get(model)
     if row is None:
         return OurRow(model, backbone, "–", "–", "–", "–", 0, 0, paper, "")

@@ -19,7 +19,7 @@ from fusc_pipeline.evaluation.facts import FEW_LABELS, Facts, gather, groups_in_
 from fusc_pipeline.evaluation.figures import MOST_NUMBERED
 from fusc_pipeline.evaluation.gallery import GalleryCluster, ViewSample
 from fusc_pipeline.evaluation.palette import ink_on, view_colour
-from fusc_pipeline.evaluation.paper import EXTERNAL, paper_tables
+from fusc_pipeline.evaluation.paper import EXTERNAL, EncoderFigures, paper_tables
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class ReportInput:
     groups: as purity, but scored against the merged groups of views (the paper's Table 2).
     external: from `external.sections`: other data sets, clustered by the finished models.
     samples: from `gallery.view_samples` (the paper's Figure 1).
+    encoders: how good their embeddings are on their own. networks: model → the network it was trained with.
     provenance: heading → name → value (fingerprints, configuration, versions).
     phantom: the frames are synthetic. made_at: when, as text; the page itself reads no clock.
     """
@@ -73,6 +74,8 @@ class ReportInput:
     groups: pd.DataFrame | None = None
     external: Sequence[ExternalSection] = ()
     samples: Sequence[ViewSample] = ()
+    encoders: Sequence[EncoderFigures] = ()
+    networks: Mapping[str, str] = field(default_factory=dict)
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phantom: bool = False
     made_at: str | None = None
@@ -154,7 +157,7 @@ def render_report(given: ReportInput) -> str:
         few=FEW_LABELS,
         most_numbered=MOST_NUMBERED,
         composition=composition_rows(given),
-        paper=paper_tables(_all_labels(given, summary)) if facts.n_labelled_test else [],
+        paper=paper_tables(_all_labels(given, summary), given.networks) if facts.n_labelled_test else [],
         paper_external=EXTERNAL,
         model_words=wording.model_words,
         label_reasons=wording.LABEL_REASONS,
