@@ -121,6 +121,7 @@ def squares_of(files: Store, labelled: pa.Table, words: Mapping[str, list[dict]]
     import numpy as np
 
     from fusc_pipeline.evaluation.attention_rows import CLEANED, UNCLEANED
+    from fusc_pipeline.evaluation.windows import fan_hull
     from fusc_pipeline.representation.pixels import resized
 
     n = labelled.num_rows
@@ -130,8 +131,9 @@ def squares_of(files: Store, labelled: pa.Table, words: Mapping[str, list[dict]]
     for place, frame in enumerate(side_by_side(files, labelled)):
         ids.append(frame.image_id)
         pixels[CLEANED][place] = resized(frame.clean, size)
-        pixels[UNCLEANED][place] = resized(frame.delivered, size)
-        fan[place] = scaled(frame.fan, size)
+        whole = fan_hull(frame.fan)
+        pixels[UNCLEANED][place] = resized(frame.delivered * whole, size)
+        fan[place] = scaled(whole, size)
         area[place] = scaled(text_area(frame.clean.shape, words.get(frame.image_id, ())), size) & fan[place]
     return Squares(ids, pixels, area, fan)
 
@@ -225,7 +227,7 @@ def _pictures(
 
     from fusc_pipeline.evaluation.attention_pictures import EDGE, attention_pair
     from fusc_pipeline.evaluation.attention_rows import CLEANED, UNCLEANED
-    from fusc_pipeline.evaluation.windows import fan_area
+    from fusc_pipeline.evaluation.windows import fan_area, fan_hull
     from fusc_pipeline.png import decode_png
     from fusc_pipeline.representation.pixels import resized
 
@@ -235,9 +237,10 @@ def _pictures(
     for place in shown:
         image_id = ids[place]
         clean = decode_png(pngs[image_id])
-        area = scaled(text_area(clean.shape, words[image_id]), EDGE)
+        fan = fan_hull(fan_area(clean))
+        area = scaled(text_area(clean.shape, words[image_id]) & fan, EDGE)
         pair = [maps[name][place] for name in (CLEANED, UNCLEANED)]
-        png = attention_pair(resized(clean, EDGE), area, scaled(fan_area(clean), EDGE), pair)
+        png = attention_pair(resized(clean, EDGE), area, scaled(fan, EDGE), pair)
         before, after = (found[name].mass[place] for name in (UNCLEANED, CLEANED))
         why = f"{100 * found[CLEANED].area[place]:.1f} % of the fan, {100 * after:.1f} % of the attention"
         # Without a map nothing speaks for the view: the classifier is sure of another.

@@ -221,7 +221,7 @@ def _windows(
             cuts = {
                 FORMER: cut(frame.clean, pair.former, text_height),
                 CONTROL: cut(frame.clean, pair.control, text_height),
-                UNCLEANED: cut(frame.delivered, pair.former, text_height),
+                UNCLEANED: cut(frame.delivered * frame.fan, pair.former, text_height),
             }
             yield frame.image_id, cuts
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """uint8 (H, W) cleaned frame, the same part of the delivered one in grey and black outside the fan, and the fan,
-    bool (H, W)."""
+    """uint8 (H, W) cleaned frame, the same part of the delivered one in grey, and the fan, bool (H, W)."""
 
     image_id: str
     clean: "np.ndarray"
@@ -45,5 +44,5 @@ def side_by_side(files: Store, frames: pa.Table) -> Iterator[SideBySide]:
                 clean = decode_png(png)
                 fan = fan_area(clean)
                 height, width = clean.shape
-                delivered = grey_of(decode_png(scan["png"]))[top : top + height, left : left + width] * fan
+                delivered = grey_of(decode_png(scan["png"]))[top : top + height, left : left + width]
                 yield SideBySide(scan["image_id"], clean, delivered, fan)

@@ -42,6 +42,16 @@ def fan_area(clean: np.ndarray) -> np.ndarray:
     return (outside != 2)[_CLOSING:-_CLOSING, _CLOSING:-_CLOSING]
 
 
+def fan_hull(fan: np.ndarray) -> np.ndarray:
+    """(H, W) bool: the smallest convex area around a fan, bool (H, W). A shadow or fluid that reaches the rim is black
+    and taken for outside by `fan_area`; text may have stood there. What lies above the probe's arc comes with it."""
+    points = np.argwhere(fan)[:, ::-1].astype(np.int32)
+    hull = np.zeros(fan.shape, np.uint8)
+    if len(points):
+        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
+    return hull > 0
+
+
 def grey_of(pixels: np.ndarray) -> np.ndarray:
     """(H, W) uint8 of a frame, uint8 (H, W) or RGB (H, W, 3): its luma."""
     return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)

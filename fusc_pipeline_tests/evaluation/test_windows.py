@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from fusc_pipeline.evaluation.windows import HEIGHTS, PATCH, WIDTHS, cut, fan_area, grey_of, inside_share, place_pair
+from fusc_pipeline.evaluation.windows import (
+    HEIGHTS,
+    PATCH,
+    WIDTHS,
+    cut,
+    fan_area,
+    fan_hull,
+    grey_of,
+    inside_share,
+    place_pair,
+)
 from fusc_pipeline_tests.text.screens import fan_mask, tissue
 
 TEXT = 16.0
@@ -21,6 +31,16 @@ def test_the_fan_keeps_its_dark_areas_and_leaves_the_corners_out(fan):
     assert (found == fan).mean() > 0.99
     assert found[150:210, 180:240].all()
     assert not found[0, 0] and not found[-1, 0] and not found[0, -1]
+
+
+def test_the_hull_takes_in_a_shadow_that_reaches_the_rim(fan):
+    picture = tissue(fan)
+    columns = slice(fan.shape[1] // 2 - 20, fan.shape[1] // 2 + 20)
+    picture[fan.shape[0] // 2 :, columns] = 0
+    found = fan_area(picture)
+    hull = fan_hull(found)
+    assert (fan & ~found).sum() > 500 and (fan & ~hull).sum() < 0.1 * (fan & ~found).sum()
+    assert not hull[-1, 0] and not hull[-1, -1] and not fan_hull(np.zeros((5, 5), bool)).any()
 
 
 def test_a_control_is_clear_of_every_word_and_in_the_fan_as_much_as_the_label(fan):
