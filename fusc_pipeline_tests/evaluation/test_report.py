@@ -1,5 +1,6 @@
 """The page: self-contained, escaped, honest about what is missing, and usable by keyboard in a real browser."""
 
+import dataclasses
 import re
 import shutil
 from html.parser import HTMLParser
@@ -13,6 +14,7 @@ from fusc_pipeline.evaluation.assignments import labelled_clusters
 from fusc_pipeline.evaluation.audit_sections import AuditPicture, label_section, removal_section
 from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
 from fusc_pipeline.evaluation.leak_probe import Leak, Share
+from fusc_pipeline.evaluation.paper import EncoderFigures
 from fusc_pipeline.evaluation.residual import Found
 from fusc_pipeline.schemas import LABEL_AUDIT
 from fusc_pipeline_tests.evaluation import corpora
@@ -102,6 +104,44 @@ def test_table_holds_every_figure_with_its_lines_and_the_warning_about_k():
     assert "K-means (SimCLR)" in text and "FUSC (SimCLR)" in text and "Supervised" in text
     assert text.count("Chance line") == text.count("Majority line") == 2
     assert "Purity rises with the number of groups by itself" in text
+
+
+def test_the_papers_tables_stand_in_its_order_with_its_numbers_in_grey():
+    corpus = corpora.corpus(n=600, n_views=15)
+    models = ("kmeans_simclr", "fusc_simclr", "fusc_simclr_selflabel")
+    given = page_input(corpus, models, (4, 15, 120))
+    both = tables.purity_table(
+        {m: corpora.clusters(corpus, (4, 15, 120), noise=0.2 * i) for i, m in enumerate(models)}, corpus
+    )
+    both = both.to_pandas()
+    given = dataclasses.replace(
+        given,
+        purity=both[both["label_set"] == "views"],
+        groups=both[both["label_set"] == "groups"],
+        networks=dict.fromkeys(models, "resnet50"),
+        encoders=[EncoderFigures("SimCLR", "resnet50", 0.731, None)],
+    )
+    page = Page(report.render_report(given))
+    text = page.text[page.text.index("The paper's tables and figures The rows") :]
+    order = [
+        "Table 1 :",
+        "k-NN accuracy",
+        "Table 2 :",
+        "Table 2b :",
+        "Table 3 :",
+        "Generalisation",
+        "Figure 3",
+        "Figure 4",
+    ]
+    order = [part.replace(" :", ":") for part in order]
+    places = [text.index(part) for part in order]
+    assert places == sorted(places)
+    assert "The data differ" in text and "SimCLR resnet50 73.1 –" in text
+    first = text[places[0] : places[2]]
+    assert "resnet50" in first and "K-means (DINO) not run" in first
+    assert "self-labelling lost purity" in first
+    grey = [attrs for tag, attrs in page.tags if tag == "td" and "printed" in attrs.get("class", "")]
+    assert len(grey) > 3 * (8 + 4 + 5) - 1
 
 
 def test_counts_on_top_and_reasons_below():
