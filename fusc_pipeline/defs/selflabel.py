@@ -24,6 +24,7 @@ from fusc_pipeline.defs.models import (
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows
+from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 
@@ -35,6 +36,10 @@ SelfLabelAssetConfig = asset_config(
 class SelfLabelHeadConfig(SelfLabelAssetConfig):
     """Self-labelling (FUSC*). It continues every fit of the FUSC asset before it."""
 
+    seeds: list[int] = Field(
+        default=[],
+        description="Which of the FUSC asset's seeds are continued; empty: all. A network is trained for each.",
+    )
     rotation_degrees: float = Field(
         default=90.0, ge=0.0, le=180.0, description="Strong views are turned by up to this; 0 as in the paper."
     )
@@ -72,7 +77,7 @@ def row(encoder: str) -> Row:
             histories = fit_each(
                 draft,
                 earlier["n_clusters"],
-                earlier["seeds"],
+                _continued(config.seeds, earlier["seeds"], before),
                 lambda k, seed: _self_label_fit(context, files, encoder, config, compute, corpus, k, seed, draft.work),
             )
             stopped = [
@@ -99,6 +104,13 @@ def row(encoder: str) -> Row:
         return predict_whole(files, compute, encoder, load_fit(files, name, n_clusters, seed), images)
 
     return Row(selflabel, predict, sees=f"{encoder}_encoder", fits_of=before)
+
+
+def _continued(wanted: list[int], there: list[int], before: str) -> list[int]:
+    """The seeds to go on from; raises BadSetting for one that was never fitted."""
+    if missing := sorted(set(wanted) - set(there)):
+        raise BadSetting(f"{before}_selflabel.seeds holds {missing[0]}, which {before} has not; it has {there}")
+    return wanted or there
 
 
 def _self_label_fit(

@@ -3,12 +3,12 @@
 The paper's are of 17,617 private test frames and ours of other data: they stand beside each other for orientation only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
-from fusc_pipeline.evaluation.tables import count, percent
+from fusc_pipeline.evaluation.tables import count, percent, summarise
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class EncoderFigures:
 
 
 def paper_tables(
-    summary: pd.DataFrame, networks: Mapping[str, str] | None = None
+    purity: pd.DataFrame, networks: Mapping[str, str] | None = None
 ) -> list[tuple[PaperTable, list["OurRow"]]]:
     """Tables 1 to 3 with our rows (see `our_rows`); those of which we have no row at all are left out."""
-    found = [(table, our_rows(table, summary, networks)) for table in TABLES]
+    found = [(table, our_rows(table, purity, networks)) for table in TABLES]
     return [(table, rows) for table, rows in found if any(row.seeds for row in rows)]
 
 
@@ -116,29 +116,29 @@ class OurRow:
     after: str
 
 
-def our_rows(table: PaperTable, summary: pd.DataFrame, networks: Mapping[str, str] | None = None) -> list[OurRow]:
-    """The paper's rows in its order with our figures, then our further models; `summary` is of `tables.summarise`.
+def our_rows(table: PaperTable, purity: pd.DataFrame, networks: Mapping[str, str] | None = None) -> list[OurRow]:
+    """The paper's rows in its order with our figures, then our further models.
 
+    purity (`schemas.PURITY`): every fit's figures against every label set; the test split's are taken.
     networks: model → the network it was trained with here; where it is not named, the paper's.
     """
-    mine = summary
-    if len(summary):
-        mine = summary[
-            (summary["split"] == "test")
-            & (summary["n_clusters"] == table.n_clusters)
-            & (summary["label_set"] == table.label_set)
+    mine = purity
+    if len(purity):
+        mine = purity[
+            (purity["split"] == "test")
+            & (purity["n_clusters"] == table.n_clusters)
+            & (purity["label_set"] == table.label_set)
         ]
-    by_model = {row["model"]: row for row in mine.to_dict("records")}
+    by_model = {row["model"]: row for row in summarise(mine).to_dict("records")} if len(mine) else {}
     printed = {row.model: row for row in table.rows}
     return [
-        _our_row(name, printed.get(name), by_model, (networks or {}).get(name))
+        _our_row(name, printed.get(name), by_model.get(name), _lost(name, mine), (networks or {}).get(name))
         for name in [*printed, *(m for m in by_model if m not in printed)]
     ]
 
 
-def _our_row(model: str, paper: PaperRow | None, by_model: dict[str, dict], network: str | None) -> OurRow:
+def _our_row(model: str, paper: PaperRow | None, row: dict | None, after: str, network: str | None) -> OurRow:
     backbone = network or (paper.backbone if paper else "")
-    row = by_model.get(model)
     if row is None:
         return OurRow(model, backbone, "–", "–", "–", "–", 0, 0, paper, "")
     figures = {name: percent(row[name], row[f"{name}_sd"]) for name in ("cluster_purity", "nmi", "accuracy")}
@@ -152,20 +152,19 @@ def _our_row(model: str, paper: PaperRow | None, by_model: dict[str, dict], netw
         int(row["seeds"]),
         int(row["n"]),
         paper,
-        _losses(row, by_model.get(model.removesuffix("_selflabel"))) if model.endswith("_selflabel") else "",
+        after,
     )
 
 
-def _losses(after: dict, before: dict | None) -> str:
-    """What self-labelling lost: clusters, purity, or nothing."""
-    if before is None:
+def _lost(model: str, fits: pd.DataFrame) -> str:
+    """What self-labelling lost against the fits it started from, seed by seed: clusters, purity, or nothing."""
+    if not model.endswith("_selflabel") or not len(fits):
         return ""
-    lost: Sequence[str] = [
+    before = fits[fits["model"] == model.removesuffix("_selflabel")]
+    both = fits[fits["model"] == model].merge(before, on="seed", suffixes=("", "_before"))
+    lost = [
         words
-        for words, was, now in (
-            ("clusters", before["filled_clusters"], after["filled_clusters"]),
-            ("purity", before["cluster_purity"], after["cluster_purity"]),
-        )
-        if now < was - 1e-9
+        for words, name in (("clusters", "filled_clusters"), ("purity", "cluster_purity"))
+        if both[name].mean() < both[f"{name}_before"].mean() - 1e-9
     ]
     return f"lost {' and '.join(lost)}" if lost else ""

@@ -157,18 +157,16 @@ def render_report(given: ReportInput) -> str:
         few=FEW_LABELS,
         most_numbered=MOST_NUMBERED,
         composition=composition_rows(given),
-        paper=paper_tables(_all_labels(given, summary), given.networks) if facts.n_labelled_test else [],
+        paper=paper_tables(_all_labels(given), given.networks) if facts.n_labelled_test else [],
         paper_external=EXTERNAL,
         model_words=wording.model_words,
         label_reasons=wording.LABEL_REASONS,
     )
 
 
-def _all_labels(given: ReportInput, summary: pd.DataFrame) -> pd.DataFrame:
-    """The summary against the views and against the merged groups, one table."""
-    if given.groups is None or given.groups.empty:
-        return summary
-    return pd.concat([summary, tables.summarise(given.groups)], ignore_index=True)
+def _all_labels(given: ReportInput) -> pd.DataFrame:
+    """The figures against the views and against the merged groups, one table."""
+    return given.purity if given.groups is None else pd.concat([given.purity, given.groups], ignore_index=True)
 
 
 def figure_blocks(summary: pd.DataFrame, given: ReportInput, facts: Facts, split: str = "test") -> list[dict]:

@@ -199,16 +199,20 @@ def crops(
     """
     side = pixels.shape[-1]
     small = max(patch, round(side * config.local_share / patch) * patch)
-    shared = {"rotation_degrees": config.rotation_degrees, "max_blur_sigma": 2.0}
-    whole = {"min_crop_scale": config.min_global_scale} | shared
-    part = {"min_crop_scale": min(config.min_local_scale, config.min_global_scale)} | shared
+    turn = {"rotation_degrees": config.rotation_degrees}
+    # The authors blur by up to 2 pixels in crops of 224 and of 96; as much of a smaller one would leave no detail.
+    whole = turn | {"min_crop_scale": config.min_global_scale, "max_blur_sigma": _blur(side, 224)}
+    part = turn | {"max_crop_scale": config.min_global_scale, "max_blur_sigma": _blur(small, 96)}
+    least = min(config.min_local_scale, config.min_global_scale)
     return (
         augmented_view(pixels, Augmentation(blur_p=1.0, **whole), compute),
         augmented_view(pixels, Augmentation(blur_p=0.1, solarise_p=config.solarise_p, **whole), compute),
-        augmented_view(
-            pixels, Augmentation(blur_p=0.5, max_crop_scale=config.min_global_scale, **part), compute, size=small
-        ),
+        augmented_view(pixels, Augmentation(blur_p=0.5, min_crop_scale=least, **part), compute, size=small),
     )
+
+
+def _blur(side: int, of: int) -> float:
+    return min(max(2.0 * side / of, 0.1), 3.0)
 
 
 def head_size(n_images: int) -> int:

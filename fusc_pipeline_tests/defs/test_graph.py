@@ -90,6 +90,18 @@ def test_several_k_and_seeds_are_columns_and_checkpoints(small_store):
     }
 
 
+def test_self_labelling_goes_on_from_the_seeds_that_are_named(small_store):
+    until = up_to("fusc_simclr_selflabel")
+    config = run_config(fusc_simclr={"train_backbone": False}, fusc_simclr_selflabel={"seeds": [1]})
+    assert failures(materialise(small_store, until, config)) == {}
+    assert set(small_store.table("fusc_simclr_selflabel").column("seed").to_pylist()) == {1}
+    config = run_config(fusc_simclr={"train_backbone": False}, fusc_simclr_selflabel={"seeds": [7]})
+    assert (
+        "seeds holds 7, which fusc_simclr has not"
+        in failures(materialise(small_store, until, config))["fusc_simclr_selflabel"]
+    )
+
+
 @pytest.mark.parametrize("train_backbone", [False, True])
 def test_fusc_trains_the_head_or_the_whole_network(small_store, train_backbone):
     config = run_config(fusc_simclr={"train_backbone": train_backbone, "seeds": [0]})
