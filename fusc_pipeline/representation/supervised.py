@@ -58,7 +58,7 @@ def train_supervised(
     targets = torch.from_numpy(labels[rows]).to(compute.device)
     at = torch.from_numpy(rows)
     weights = _class_weights(targets, classes) if config.balanced else None
-    optimizer = torch.optim.AdamW(decay_groups([model], config.weight_decay), lr=config.lr)
+    optimizer = torch.optim.AdamW(decay_groups([model], config.weight_decay), lr=config.lr, fused=True)
     plan = _plan(len(rows), config)
     model.train()
 

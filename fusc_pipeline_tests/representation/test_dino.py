@@ -11,6 +11,7 @@ from torch import nn
 from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.representation import dino
 from fusc_pipeline.representation.augment import Augmentation, augment, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import DinoConfig
@@ -163,3 +164,19 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     assert Checkpoint(tmp_path / "run.pt", "x").path.exists()
     with pytest.raises(Exception, match="other settings"):
         train_dino(pictures(), DinoConfig(epochs=1, **(SMALL | {"lr": 2e-3})), Compute(), tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize("side, first, local", [(224, 2.0, 2.0), (64, 0.571, 0.667)])
+def test_crops_are_the_authors_and_blurred_in_proportion_to_their_side(monkeypatch, side, first, local):
+    made = []
+    monkeypatch.setattr(dino, "augmented_view", lambda _pixels, how, _compute, size=None: made.append((how, size)))
+    config = DinoConfig(min_global_scale=0.4, min_local_scale=0.05)
+    dino.crops(pictures(2, side), config, Compute())
+    (one, _), (two, _), (part, size) = made
+    assert (one.blur_p, two.blur_p, part.blur_p) == (1.0, 0.1, 0.5)
+    assert (one.solarise_p, two.solarise_p, part.solarise_p) == (0.0, 0.2, 0.0)
+    assert (one.min_crop_scale, one.max_crop_scale) == (0.4, 1.0)
+    assert (part.min_crop_scale, part.max_crop_scale) == (0.05, 0.4)
+    assert size == {224: 96, 64: 32}[side]
+    assert one.max_blur_sigma == two.max_blur_sigma == pytest.approx(first, abs=1e-3)
+    assert part.max_blur_sigma == pytest.approx(local, abs=1e-3)
