@@ -78,10 +78,10 @@ REDUCED = Form(
         epochs=18, batch_size=128, lr=1e-3, optimizer="adamw", weight_decay=1e-2, warmup_epochs=3,
         backbone="resnet18_medium",
     ),
-    FuscConfig(n_clusters=10, epochs=5, batch_size=128, lr=1e-4, head_lr=1e-3, init="kmeans"),
-    SelfLabelConfig(epochs=4, batch_size=256, threshold=0.9),
+    FuscConfig(n_clusters=10, epochs=20, batch_size=128, lr=1e-4, head_lr=1e-3, init="kmeans"),
+    SelfLabelConfig(epochs=4, batch_size=256, lr=2e-5, threshold=0.9),
     neighbors=20,
-    seeds=(0, 1),
+    seeds=(0,),
 )  # fmt: skip
 
 
