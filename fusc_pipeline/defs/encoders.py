@@ -168,6 +168,7 @@ DinoEncoderConfig = asset_config(
     without=("backbone", "weights"),
     epochs=60,
     batch_size=64,
+    lr=1.25e-4,  # the authors' 5e-4 is for batches of 256
     warmup_epochs=6.0,
     hidden_dim=512,
     bottleneck_dim=128,

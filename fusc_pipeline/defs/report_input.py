@@ -176,11 +176,13 @@ def _curves(files: Store, draw) -> dict[str, bytes]:
             continue
         method = "Self-labelling (FUSC*)" if model.endswith("_selflabel") else "FUSC clustering"
         method = "DeepMCAT" if model == "deepmcat" else method
-        encoder = "DINO, " if "dino" in model else ""
+        encoder = next((title for name, title in ENCODERS.items() if name in model.split("_")), "")
+        heading = f"{method} on {encoder}" if encoder else method
         for fit in _history(files, model):
-            name = f"{encoder}K {fit['n_clusters']}, seed {fit['seed']}"
-            found.setdefault(method, {})[name] = fit["history"]
-    pictures = {title: draw(histories, keys[title], fmt="svg") for title, histories in found.items()}
+            found.setdefault(heading, {})[f"K {fit['n_clusters']}, seed {fit['seed']}"] = fit["history"]
+    pictures = {
+        title: draw(histories, keys[title.partition(" on ")[0]], fmt="svg") for title, histories in found.items()
+    }
     return {title: picture for title, picture in pictures.items() if picture}
 
 

@@ -164,6 +164,9 @@ _NAMES = {
     "agreement": "agreement with the groups before (NMI)",
     "embedding_std": "spread of the embedding",
     "effective_rank": "effective rank of the embedding",
+    "knn_accuracy": "k-NN accuracy on the test frames",
+    "teacher_entropy_share": "teacher's entropy, share of the most",
+    "kl": "student from teacher (KL), nats",
     "accuracy": "accuracy on the training frames",
 }
 # Bookkeeping, no sign of how learning goes.
@@ -206,9 +209,11 @@ def learning_curves(
                 axes.plot(x, known[key].astype(float), color=colour, linewidth=1.6, marker=mark, label=name)
         axes.set_title(_NAMES.get(key, key.replace("_", " ")), loc="left", fontsize=9.5, color=INK)
         axes.set_xlabel("epoch", fontsize=8.5, color=MUTED)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
         axes.grid(axis="y", color=FAINT, linewidth=0.6)
         tidy(axes)
     if len(frames) > 1:
-        grid.flat[0].legend(frameon=False, fontsize=8, labelcolor=INK)
+        # Below the panels: a dozen fits leave no room inside one.
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8, labelcolor=INK)
     return render(figure, fmt)
