@@ -91,8 +91,8 @@ def encoder_asset(
                 draft.path(HISTORY).write_text("[]")
                 draft.metadata |= {"trained": "no, as given", **figures}
                 return
-            progress = Progress(context, name, config.epochs)
-            result = train(pixels, config, compute, draft.work / CHECKPOINT, progress, _knn_monitor(corpus, config))
+            progress, monitor = Progress(context, name, config.epochs), _knn_monitor(corpus, config, compute)
+            result = train(pixels, config, compute, draft.work / CHECKPOINT, progress, monitor)
             save_weights(draft.path(WEIGHTS), result.backbone)
             save_weights(draft.path(PROJECTION), result.projection)
             draft.path(HISTORY).write_text(json.dumps(result.history))
@@ -108,7 +108,7 @@ def encoder_asset(
     return asset
 
 
-def _knn_monitor(corpus: CorpusPixels, config: Any) -> Callable[[int, Any], dict[str, float]] | None:
+def _knn_monitor(corpus: CorpusPixels, config: Any, compute: Any) -> Callable[[int, Any], dict[str, float]] | None:
     """k-NN accuracy on the labelled test images, every few epochs: labels watch the training, they do not steer it."""
     from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors
     from fusc_pipeline.representation.backbones import embed
@@ -118,13 +118,12 @@ def _knn_monitor(corpus: CorpusPixels, config: Any) -> Callable[[int, Any], dict
     train, test = (np.flatnonzero((splits == part) & (labels >= 0)) for part in ("train", "test"))
     if not config.monitor_every or not len(train) or not len(test):
         return None
-    ids = np.array(corpus.ids)
+    ids, rows = np.array(corpus.ids), np.concatenate([train, test])
 
     def monitor(epoch: int, backbone: Any) -> dict[str, float]:
         if epoch % config.monitor_every and epoch != config.epochs:
             return {}
-        rows = np.concatenate([train, test])
-        vectors = embed(backbone, np.asarray(corpus.pixels[rows]), config.compute())
+        vectors = embed(backbone, np.asarray(corpus.pixels[rows]), compute)
         known, asked = vectors[: len(train)], vectors[len(train) :]
         near, similarities = nearest_neighbors(known, ids[train], asked, ids[test], KNN)
         return {"knn_accuracy": knn_accuracy(near, similarities, labels[train], labels[test])}
