@@ -10,9 +10,7 @@ Which frames are drawn, what the page looks like and what answers mean is `evalu
 """
 
 import json
-import os
 import re
-import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusc_pipeline.atomic import replace_text
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.store import Store
@@ -252,8 +251,4 @@ def _write(path: Path, content: str) -> None:
     for folder in (audit.parent, audit, path.parent):  # the mode of `parents=True` is only the last one's
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     audit.parent.chmod(0o700)
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(handle, "w") as stream:
-        stream.write(content)
-    os.replace(temporary, path)
+    replace_text(path, content, mode=0o600)

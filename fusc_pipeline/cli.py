@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fusc_pipeline.errors import BadInput, BadSetting, FuscError
 from fusc_pipeline.scans.datasets import LAYOUTS
+from fusc_pipeline.verbs import arrivals, recovery, service, ui, upkeep
 
 BATCH_PARTITIONS = "scan_batch"
 
@@ -52,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
     verb.add_argument("--batch", help="batch key (default: every batch, then the corpus once)")
-    verb.add_argument("--preset", help="named settings, see `fusc presets`; or a YAML file like them")
+    verb.add_argument(
+        "--preset", help="named settings, see `fusc presets`; or a YAML file like them (default: FUSC_PRESET)"
+    )
     verb.add_argument("--select", default="*", help="asset selection, Dagster's syntax (default: everything)")
     verb.add_argument("--set", action="append", default=[], metavar="ASSET.FIELD=VALUE", help="override one setting")
     verb.set_defaults(verb=_run)
@@ -87,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         help="laid out as FETAL_PLANES_DB, other machines, with the cervix; for add-batch --external",
     )
     verb.set_defaults(verb=_phantom)
+    for module in (arrivals, service, recovery, ui, upkeep):
+        module.add(verbs)
     return parser
 
 

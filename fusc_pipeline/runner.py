@@ -9,7 +9,7 @@ from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.presets import apply_setting, check_run_config, left_out, load_preset
+from fusc_pipeline.presets import apply_setting, check_run_config, house_preset, left_out, load_preset
 from fusc_pipeline.resources.history import run_history
 from fusc_pipeline.resources.resource import StoreResource
 
@@ -28,6 +28,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     or key, BadInput for an unknown batch.
     """
     definitions = build_definitions()
+    preset = preset or house_preset()
     config = load_preset(preset) if preset else {}
     for setting in settings:
         apply_setting(config, setting)

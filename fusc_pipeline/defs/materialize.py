@@ -10,6 +10,9 @@ import dagster as dg
 from pydantic import Field
 
 from fusc_pipeline.defs.failures import full_disk, refusals, retried
+from fusc_pipeline.defs.planning import Plan, PlanContext, Planned
+from fusc_pipeline.defs.step import begin_step
+from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
 
 
@@ -82,33 +85,53 @@ def materialize(
     """
     asset = context.asset_key.to_user_string()
     partition = context.partition_key if context.assets_def.partitions_def is not None else None
+
+    def decide() -> Plan:
+        versions = {name: _upstream_version(store, name, partition) for name in upstream}
+        code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
+        return Plan(Recipe(code_version, config.deciding(), extra or {}), {**versions, **(inputs or {})})
+
+    if isinstance(context, PlanContext):
+        raise Planned(decide())
+    begin_step(context)
     with (
         retried(context),
         refusals(discreet=asset in PARTITIONED, private=store.private),
         full_disk(asset, store),
     ):
-        versions = {name: _upstream_version(store, name, partition) for name in upstream}
-        recipe = Recipe(
-            context.assets_def.code_versions_by_key[context.asset_key] or "", config.deciding(), extra or {}
-        )
-        all_inputs = {**versions, **(inputs or {})}
-        fingerprint = recipe.fingerprint(all_inputs)
-        found = None if config.force else store.find(asset, partition, fingerprint)
-        if found is not None:
-            context.log.info(f"{asset}: nothing to do, an output with fingerprint {fingerprint[:16]} stands")
-            return _result(store, found, cache="hit")
-        with store.write(asset, partition, recipe, all_inputs, model=model, incremental=incremental) as draft:
-            produce(draft)
+        plan = decide()
+        if found := None if config.force else store.find(asset, partition, plan.fingerprint):
+            return _unchanged(context, store, found)
+        with store.alone(asset, partition, waiting=context.log.info) as waited:
+            # Whoever was at it before may have made the very same.
+            if waited and not config.force and (found := store.find(asset, partition, plan.fingerprint)):
+                return _unchanged(context, store, found)
+            with store.write(asset, partition, plan.recipe, plan.inputs, model=model, incremental=incremental) as draft:
+                produce(draft)
         return _result(store, store.require(asset, partition), cache="miss")
 
 
+def _unchanged(context: dg.AssetExecutionContext, store: Store, found: Record) -> dg.MaterializeResult:
+    context.log.info(f"{found.asset}: nothing to do, an output with fingerprint {found.fingerprint[:16]} stands")
+    return _result(store, found, cache="hit")
+
+
 def _upstream_version(store: Store, name: str, partition: str | None) -> str:
-    return store.require(name, partition if name in PARTITIONED else None).data_version
+    part = partition if name in PARTITIONED else None
+    version = store.require(name, part).data_version
+    if refusal := store.refusal(name, part):
+        where = f" of batch {part}" if part else ""
+        raise BadInput(
+            f"{name}{where} failed a check, so nothing is built on it ({refusal}). Mend it and materialise it again."
+        )
+    return version
 
 
 # Assets made per scan batch; an asset outside this set is made once for the whole corpus. Only these see delivered
 # files or pixels that were not cleaned, so that their errors are told without their words.
-PARTITIONED = frozenset({"scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images"})
+PARTITIONED = frozenset({
+    "scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images", "batch_assignments",
+})  # fmt: skip
 
 
 def _result(store: Store, record: Record, cache: str) -> dg.MaterializeResult:

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -102,3 +103,18 @@ def _check(found: Mapping[str, Any], known: Iterable[str], where: str) -> None:
 def _nearest(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def house_preset() -> str | None:
+    """The preset this installation works with unless another is named: the environment variable FUSC_PRESET."""
+    return os.environ.get("FUSC_PRESET") or None
+
+
+def house_config(assets: Iterable[str] | None = None) -> dict[str, Any]:
+    """The run configuration of the house's preset, {} without one; `assets`: only what is about these."""
+    name = house_preset()
+    config = load_preset(name) if name else {}
+    if assets is not None and "ops" in config:
+        wanted = set(assets)
+        config["ops"] = {asset: body for asset, body in config["ops"].items() if asset in wanted}
+    return config

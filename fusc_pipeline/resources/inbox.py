@@ -7,10 +7,10 @@ import contextlib
 import itertools
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fusc_pipeline.atomic import replace_text
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
 
@@ -119,11 +119,7 @@ class Inbox:
     def _write(self, path: Path, content: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.private.chmod(0o700)
-        temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(handle, "w") as stream:
-            json.dump(content, stream)
-        os.replace(temporary, path)
+        replace_text(path, json.dumps(content), mode=0o600)
 
     def _entry(self, batch: str) -> Path:
         return self.private / "batches" / f"{batch}.json"

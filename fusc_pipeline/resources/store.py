@@ -5,6 +5,7 @@ Layout under the data root (`FUSC_DATA`, default `./data`):
     assets/<asset>/<partition or _>/<version>/   the files of one version, `_fingerprint.json` written last
     assets/<asset>/<partition or _>/current      the name of the version in use, replaced atomically
     work/<asset>/<partition or _>/<key>/         what a killed run left to continue from (parts, checkpoints)
+    locks/<asset>/<partition or _>.lock          held by the run that makes a version (`alone`)
 
 A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one.
 No dagster here: the store works in a notebook.
@@ -16,15 +17,18 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from fusc_pipeline.atomic import fsync, replace_text, write_text
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.hashing import digest, sha256_file
+from fusc_pipeline.locks import exclusive
+from fusc_pipeline.resources.verdicts import VERDICTS, Verdict, read_verdicts, verdicts_text
 from fusc_pipeline.schemas import TABLES
 
 if TYPE_CHECKING:
@@ -71,6 +75,8 @@ class Record:
     metadata: dict[str, Any]
     created: float  # seconds since 1970, UTC
     seconds: float  # time it took to make
+    code_version: str = ""  # of the asset; empty in records of earlier releases
+    extra: dict[str, Any] = field(default_factory=dict)  # the recipe's
 
 
 class Draft:
@@ -123,11 +129,8 @@ class Store:
     def record(self, asset: str, partition: str | None = None) -> Record | None:
         """The record of the version in use, or None when the asset was never made."""
         slot = self._slot(asset, partition)
-        try:
-            version = (slot / CURRENT).read_text().strip()
-        except FileNotFoundError:
-            return None
-        return _read_record(slot / version)
+        version = self._current(slot)
+        return _read_record(slot / version) if version else None
 
     def require(self, asset: str, partition: str | None = None) -> Record:
         """As `record`, but raises BadInput with the command to run when there is none."""
@@ -140,6 +143,23 @@ class Store:
                 f"--select '+key:\"{asset}\"'{option} -m fusc_pipeline.definitions"
             )
         return found
+
+    def refusal(self, asset: str, partition: str | None = None) -> str | None:
+        """Why nothing may be built on the version in use: the words of a blocking check that it failed; else None."""
+        found = self.record(asset, partition)
+        if found is None:
+            return None
+        verdicts = read_verdicts(self.folder(asset, partition)).values()
+        return next((f"{v.check}: {v.description}" for v in verdicts if v.blocks and not v.passed), None)
+
+    def verdicts(self, asset: str, partition: str | None = None) -> dict[str, Verdict]:
+        """What checks said of the version in use, by check."""
+        return read_verdicts(self.folder(asset, partition)) if self.record(asset, partition) else {}
+
+    def keep_verdict(self, record: Record, verdict: Verdict) -> None:
+        """Keep what a check said of the version of this record, in place of what it said of it before."""
+        folder = self._slot(record.asset, record.partition) / _version(record.fingerprint)
+        replace_text(folder / VERDICTS, verdicts_text(read_verdicts(folder) | {verdict.check: verdict}))
 
     def outdated_by(self, asset: str) -> str | None:
         """The asset before this one (not per batch) whose version is another by now than the one this was made from.
@@ -186,7 +206,8 @@ class Store:
         found = _read_record(folder)
         if found is None or found.fingerprint != fingerprint or not _intact(folder, found):
             return None
-        _replace_text(slot / CURRENT, folder.name)
+        if self._current(slot) != folder.name:
+            replace_text(slot / CURRENT, folder.name)
         os.utime(folder)
         return found
 
@@ -198,6 +219,20 @@ class Store:
         return found if _intact(self.folder(asset, partition), found) else None
 
     # -- writing ------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def alone(self, asset: str, partition: str | None, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
+        """Be the only one, on this machine, that makes this output; yields whether another was at it before.
+
+        Held around `write`: two runs on one batch take turns, and the second finds what the first has made. The kernel
+        frees it when the process dies, so no checkpoint folder is ever used by two trainers or locked by none.
+        """
+        what = f"{asset} of batch {partition}" if partition else asset
+        slot = self._slot(asset, partition)
+        lock = self.root / "locks" / asset / f"{slot.name}.lock"
+        with exclusive(lock, f"another run that makes {what}", waiting) as waited:
+            _sweep(slot)
+            yield waited
 
     @contextlib.contextmanager
     def write(
@@ -220,13 +255,12 @@ class Store:
         slot = self._slot(asset, partition)
         fingerprint = recipe.fingerprint(inputs)
         work = self.work(asset, partition, recipe.key if incremental else fingerprint)
-        _sweep(slot)
         draft_folder = slot / f".{_version(fingerprint)}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         slot.mkdir(parents=True, exist_ok=True)
         if asset in PRIVATE_ASSETS:
             slot.parent.chmod(0o700)
         draft_folder.mkdir(mode=0o700 if asset in PRIVATE_ASSETS else 0o777)
-        began = time.time()
+        began = time.monotonic()
         try:
             draft = Draft(draft_folder, recipe, work, TABLES.get(asset), asset)
             yield draft
@@ -242,11 +276,13 @@ class Store:
                 files=files,
                 metadata=draft.metadata,
                 created=time.time(),
-                seconds=round(time.time() - began, 3),
+                seconds=round(time.monotonic() - began, 3),
+                code_version=recipe.code_version,
+                extra=dict(recipe.extra),
             )
             for path in _files(draft_folder):
-                _fsync(path)
-            _write_text(draft_folder / RECORD, json.dumps(asdict(record), indent=1, sort_keys=True))
+                fsync(path)
+            write_text(draft_folder / RECORD, json.dumps(asdict(record), indent=1, sort_keys=True))
             if asset in PRIVATE_ASSETS:
                 for path in draft_folder.rglob("*"):
                     path.chmod(0o700 if path.is_dir() else 0o600)
@@ -273,12 +309,19 @@ class Store:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             os.replace(draft, target)
-        _fsync(slot)
-        _replace_text(slot / CURRENT, target.name)
+        fsync(slot)
+        replace_text(slot / CURRENT, target.name)
         versions = sorted((p for p in slot.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_mtime)
         for old in versions[:-KEEP_VERSIONS]:
             if old != target:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def _current(self, slot: Path) -> str:
+        """Folder name of the version in use, empty when there is none."""
+        try:
+            return (slot / CURRENT).read_text().strip()
+        except FileNotFoundError:
+            return ""
 
     def _slot(self, asset: str, partition: str | None) -> Path:
         name = partition or WHOLE
@@ -301,11 +344,13 @@ def check_schema(found: pa.Schema, expected: pa.Schema, what: str) -> None:
 
 
 def _sweep(slot: Path) -> None:
-    """Remove drafts whose process is gone: what a kill or a power loss left behind."""
-    for draft in slot.glob(".*.tmp-*"):
-        pid = draft.name.rsplit("-", 2)[-2]
-        if draft.is_dir() and pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(draft, ignore_errors=True)
+    """Clear away what a kill or a power loss left behind. The caller holds the slot's lock, so nobody needs it."""
+    for aside in slot.glob(".*.old-*"):
+        version = slot / aside.name[1:].rpartition(".old-")[0]
+        if not version.exists():  # killed between stepping aside and its successor's arrival: it is still the good one
+            os.replace(aside, version)
+    for left in (*slot.glob(".*.tmp-*/"), *slot.glob(".*.old-*/")):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _version(fingerprint: str) -> str:
@@ -317,7 +362,7 @@ def _mtime(path: Path) -> float:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != RECORD)
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, VERDICTS))
 
 
 def _read_record(folder: Path) -> Record | None:
@@ -331,28 +376,3 @@ def _read_record(folder: Path) -> Record | None:
 
 def _intact(folder: Path, record: Record) -> bool:
     return all((folder / name).is_file() and sha256_file(folder / name) == sha for name, sha in record.files.items())
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with open(path, "w") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Write `text` to `path` so that a reader sees the old or the new content, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
-        _write_text(temporary, text)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

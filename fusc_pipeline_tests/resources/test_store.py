@@ -121,7 +121,7 @@ def test_a_killed_writer_leaves_no_version_and_its_draft_is_swept(store):
     slot = store.folder("pseudo_labels", "b1").parent
     assert any(p.name.startswith(".") for p in slot.iterdir())
     assert store.table("pseudo_labels", "b1").column("image_id").to_pylist() == ["a"]
-    with store.write("pseudo_labels", "b1", Recipe("2"), {}) as draft:
+    with store.alone("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("2"), {}) as draft:
         assert (draft.work / "part-0").read_text() == "kept"
         draft.write_table(labels("z"))
     assert not any(p.name.startswith(".") for p in slot.iterdir())

@@ -1,0 +1,7 @@
+"""Verbs about delivered batches."""
+
+import argparse
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs to the parser."""

@@ -1,0 +1,7 @@
+"""`fusc ui`."""
+
+import argparse
+
+
+def add(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs to the parser."""
