@@ -9,6 +9,14 @@ from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_device_locks(tmp_path_factory):
+    """Device leases are the machine's: tests, and what they start, have their own, and wait for nobody's training."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FUSC_LOCKS", str(tmp_path_factory.mktemp("locks")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def phantom_frames():
     """36 small phantom frames of three easy views and nine subjects: (pixels, view, subject)."""

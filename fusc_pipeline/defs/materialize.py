@@ -10,6 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from fusc_pipeline.defs.failures import full_disk, refusals, retried
+from fusc_pipeline.defs.gpu import device_of
 from fusc_pipeline.defs.planning import Plan, PlanContext, Planned
 from fusc_pipeline.defs.step import begin_step
 from fusc_pipeline.errors import BadInput
@@ -29,10 +30,17 @@ class AssetConfig(dg.Config):
         """The fields that decide the result: what goes into the fingerprint."""
         return _deciding(self)
 
+    def devices(self) -> int:
+        """Devices that a GPU op takes at once; 0: every visible one."""
+        return 1
+
 
 def _deciding(config: dg.Config) -> dict[str, Any]:
     fields = type(config).model_fields
-    kept = {n: getattr(config, n) for n in fields if not (fields[n].json_schema_extra or {}).get("runtime")}
+    rules = {n: fields[n].json_schema_extra or {} for n in fields}
+    kept = {n: getattr(config, n) for n in fields if not rules[n].get("runtime")}
+    # A field that came later is left out at its default, so that what was made before it is still fresh.
+    kept = {n: value for n, value in kept.items() if not rules[n].get("later") or value != fields[n].default}
     return {n: _deciding(value) if isinstance(value, dg.Config) else value for n, value in kept.items()}
 
 
@@ -106,7 +114,8 @@ def materialize(
             # Whoever was at it before may have made the very same.
             if waited and not config.force and (found := store.find(asset, partition, plan.fingerprint)):
                 return _unchanged(context, store, found)
-            with store.write(asset, partition, plan.recipe, plan.inputs, model=model, incremental=incremental) as draft:
+            how = {"model": model, "incremental": incremental}
+            with device_of(context, config), store.write(asset, partition, plan.recipe, plan.inputs, **how) as draft:
                 produce(draft)
         return _result(store, store.require(asset, partition), cache="miss")
 
