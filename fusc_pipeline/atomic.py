@@ -10,7 +10,8 @@ def replace_text(path: Path, text: str, mode: int = 0o666) -> None:
 
     mode: of a file that nobody else may read; the umask applies.
     """
-    temporary = path.with_name(f".{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+    # The process's number tells `leftovers` whether somebody is still writing it.
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
         write_text(temporary, text, mode)
         os.replace(temporary, path)

@@ -102,14 +102,18 @@ def _store():
 
 
 def _init(arguments: argparse.Namespace) -> None:
+    from fusc_pipeline.locks import exclusive
     from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.scans.identity import create_key
 
     inbox = _store().inbox()
     inbox.private.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = inbox.private / "hmac.key"
-    if not key.exists():
-        create_key(key)
+    with exclusive(inbox.root / "locks" / "init.lock", "fusc init"):
+        made = not key.exists()
+        if made:
+            create_key(key)
+    if made:
         print(f"made {key}: keep it, and keep it secret; without it patients cannot be told apart consistently")
     (inbox.root / "inbox").mkdir(exist_ok=True)
     with run_history() as instance:  # makes the run history before several processes want to at once

@@ -38,6 +38,17 @@ def exclusive(
         os.close(handle)  # frees the lock
 
 
+@contextlib.contextmanager
+def taken(path: Path) -> Iterator[bool]:
+    """Hold the lock `path` where nobody has it, without waiting; yields whether it is held now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        yield try_lock(handle)
+    finally:
+        os.close(handle)
+
+
 def try_lock(handle: int) -> bool:
     """Take the lock on an open file unless somebody has it."""
     try:

@@ -96,16 +96,24 @@ def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
 
 def run_worker() -> int:
     """The process that executes this Dagster run: the parent where this process is one step's, else this one."""
-    return os.getppid() if is_step_process() else os.getpid()
+    parent = multiprocessing.parent_process()
+    return parent.pid if parent is not None and is_step_process() else os.getpid()
 
 
 def is_step_process() -> bool:
-    """Whether Dagster's multiprocess executor started this process for one step.
+    """Whether Dagster's multiprocess executor started this process for one step, and the run's process still lives.
 
     A run that `dagster dev` launches is a child of the code server; a step's process is a child of the run's. The code
     server is told by its command line (`dagster api grpc`, `dagster code-server`).
     """
-    if multiprocessing.parent_process() is None:
+    parent = multiprocessing.parent_process()
+    if parent is None or not parent.is_alive():
         return False
-    command = command_of(os.getppid())
+    command = command_of(parent.pid)
     return not (" grpc" in command or "code-server" in command or "pytest" in command)
+
+
+def is_orphan() -> bool:
+    """Whether the process that made this one has ended: a killed code server's run, or a killed run's step."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()

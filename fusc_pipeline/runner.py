@@ -8,8 +8,11 @@ import dagster as dg
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.defs.step import WORKER_TAG
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.presets import apply_setting, check_run_config, house_preset, left_out, load_preset
+from fusc_pipeline.processes import ProcessMark
+from fusc_pipeline.recovery import reconcile
 from fusc_pipeline.resources.history import run_history
 from fusc_pipeline.resources.resource import StoreResource
 
@@ -37,6 +40,9 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     graph = definitions.resolve_asset_graph()
     keys = _selected(selection, graph, left_out(preset) if preset else [])
     with run_history() as instance:
+        resource = StoreResource()
+        for sentence in reconcile(instance, resource.get(), resource.inbox()):
+            print(f"-- mended: {sentence}")
         steps = _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name))
         if batch is not None and selection == "*" and StoreResource().inbox().is_external(batch):
             steps = _external_steps(batch, keys, steps)
@@ -54,6 +60,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
                 partition_key=partition,
                 asset_selection=sorted(chosen),
                 run_config=run_config,
+                tags={WORKER_TAG: ProcessMark.of().text()},
                 raise_on_error=False,
             )
             if not _tell(result, time.monotonic() - began):

@@ -158,8 +158,18 @@ class Store:
 
     def keep_verdict(self, record: Record, verdict: Verdict) -> None:
         """Keep what a check said of the version of this record, in place of what it said of it before."""
-        folder = self._slot(record.asset, record.partition) / _version(record.fingerprint)
+        folder = self.place(record)
         replace_text(folder / VERDICTS, verdicts_text(read_verdicts(folder) | {verdict.check: verdict}))
+
+    def versions(self, asset: str, partition: str | None = None) -> list[Record]:
+        """Every whole version that is kept, the newest first; the one in use is among them."""
+        slot = self._slot(asset, partition)
+        found = [_read_record(folder) for folder in slot.glob("[!.]*/")] if slot.is_dir() else []
+        return sorted((record for record in found if record), key=lambda record: record.created, reverse=True)
+
+    def place(self, record: Record) -> Path:
+        """The folder of a version, in use or not."""
+        return self._slot(record.asset, record.partition) / _version(record.fingerprint)
 
     def outdated_by(self, asset: str) -> str | None:
         """The asset before this one (not per batch) whose version is another by now than the one this was made from.
@@ -191,8 +201,14 @@ class Store:
         return found
 
     def table(self, asset: str, partition: str | None = None, columns: list[str] | None = None) -> pa.Table:
-        """The asset's table, or some of its columns, in memory."""
-        return self.dataset(asset, partition).to_table(columns=columns)
+        """The asset's table, or some of its columns, in memory; raises BadInput as `dataset` does."""
+        import pyarrow.parquet as pq  # unlike pyarrow.dataset it brings no pandas
+
+        path = self.folder(asset, partition) / "table.parquet"
+        with pq.ParquetFile(path) as file:
+            check_schema(file.schema_arrow, TABLES[asset], f"{asset} ({path})")
+            found = file.read(columns=columns)
+        return found if columns is None else found.select(columns)
 
     def partitions(self, asset: str) -> list[str]:
         """Partitions of the asset that have a version in use, sorted."""
@@ -231,7 +247,7 @@ class Store:
         slot = self._slot(asset, partition)
         lock = self.root / "locks" / asset / f"{slot.name}.lock"
         with exclusive(lock, f"another run that makes {what}", waiting) as waited:
-            _sweep(slot)
+            sweep(slot)
             yield waited
 
     @contextlib.contextmanager
@@ -343,7 +359,7 @@ def check_schema(found: pa.Schema, expected: pa.Schema, what: str) -> None:
         raise BadInput(f"{what}: the table does not fit its schema: {'; '.join(problems)}; materialise it again")
 
 
-def _sweep(slot: Path) -> None:
+def sweep(slot: Path) -> None:
     """Clear away what a kill or a power loss left behind. The caller holds the slot's lock, so nobody needs it."""
     for aside in slot.glob(".*.old-*"):
         version = slot / aside.name[1:].rpartition(".old-")[0]

@@ -98,7 +98,7 @@ def create_key(path: Path) -> KeyRing:
     except OSError as error:
         raise BadSetting(f"folder of key file {path} cannot be made ({error.strerror}): choose another place") from None
     key = secrets.token_hex(MIN_KEY_BYTES).encode()
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as stream:

@@ -5,3 +5,19 @@ import argparse
 
 def add(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs to the parser."""
+    verb = verbs.add_parser(
+        "reconcile", help="mend what killed runs left: runs that seem to go on, GPU slots, temporary files"
+    )
+    verb.add_argument("--dry-run", action="store_true", help="only tell what would be done")
+    verb.set_defaults(verb=_reconcile)
+
+
+def _reconcile(arguments: argparse.Namespace) -> None:
+    from fusc_pipeline.recovery import reconcile
+    from fusc_pipeline.resources.history import run_history
+    from fusc_pipeline.resources.resource import StoreResource
+
+    resource = StoreResource()
+    with run_history() as instance:
+        told = reconcile(instance, resource.get(), resource.inbox(), arguments.dry_run)
+    print("\n".join(told) or "nothing to mend: no dead run, no stuck slot, no temporary file")
