@@ -25,6 +25,8 @@ from fusc_pipeline.resources.store import Store
 # file system that comes back) is a RuntimeError, MemoryError or OSError.
 _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
 RETRIES, RETRY_SECONDS = 2, 30  # the second wait is twice the first
+# Metadata of a failed step: why it failed, for whoever decides about another try.
+CAUSE, REFUSED, FAULT, SIGNAL, PASSING = "fusc/cause", "refused", "fault", "signal", "passing"
 _FATAL_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LINE = re.compile(rf'File "{re.escape(str(_PACKAGE))}/([\w/]+\.py)", line (\d+)')
@@ -43,16 +45,20 @@ def refusals(discreet: bool = True, private: Path | None = None) -> Iterator[Non
         raise
     except FuscError as refusal:
         # Its cause may be the very message that the refusal leaves out.
-        raise dg.Failure(description=str(refusal), allow_retries=False) from (None if discreet else refusal)
+        cause = {CAUSE: REFUSED}
+        raise dg.Failure(str(refusal), cause, allow_retries=False) from (None if discreet else refusal)
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         # Not to be tried again: somebody pressed Ctrl-C.
         raise dg.Failure(
-            description="stopped by a signal; run again, it continues from its last checkpoint", allow_retries=False
+            "stopped by a signal; run again, it continues from its last checkpoint",
+            {CAUSE: SIGNAL},
+            allow_retries=False,
         ) from None
     except Exception as error:  # noqa: BLE001 - whatever it is ends the step, told in this module's words
         lasting = isinstance(error, _FAULTS)
         words = _without_words(error, private) if discreet else f"{type(error).__name__}: {error}"
-        raise dg.Failure(description=words, allow_retries=not lasting) from (None if discreet else error)
+        cause = {CAUSE: FAULT if lasting else PASSING}
+        raise dg.Failure(words, cause, allow_retries=not lasting) from (None if discreet else error)
 
 
 @contextlib.contextmanager
