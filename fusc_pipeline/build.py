@@ -7,8 +7,12 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.defs import (
+    assignments,
     audit,
     checks,
+    checks_batches,
+    checks_quality,
+    checks_tables,
     cleaning,
     clustering,
     dataset,
@@ -18,10 +22,13 @@ from fusc_pipeline.defs import (
     ingestion,
     label_audit,
     representation,
+    service,
     text,
 )
 from fusc_pipeline.defs.jobs import preset_jobs
 from fusc_pipeline.defs.loggers import plain
+from fusc_pipeline.defs.recovery import reconcile_runs
+from fusc_pipeline.defs.verdicts import check_steps, checks_of
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
 
 # Read when torch is first loaded, in this process or in a step's: waiting threads sleep instead of spinning, which
@@ -36,11 +43,12 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     tests and deployments that bring their own.
     """
     ours = [ingestion, text, cleaning, dataset, encoders, representation, clustering, audit, label_audit]
-    assets = dg.load_assets_from_modules([*ours, evaluation, external])
+    assets = dg.load_assets_from_modules([*ours, evaluation, external, service, assignments])
     return dg.Definitions(
         assets=assets,
-        asset_checks=dg.load_asset_checks_from_modules([checks]),
+        asset_checks=check_steps(checks_of(checks_tables, checks, checks_batches, checks_quality)),
         jobs=preset_jobs(),
+        sensors=[reconcile_runs],
         loggers={"plain": plain, "console": dg.colored_console_logger},
         # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a
         # step process costs two seconds and another import of torch, but frees its device memory when it ends.

@@ -1,36 +1,25 @@
 """Checks: invariants block what comes after (ERROR), quality warns (WARN). Each says what is wrong and what to do."""
 
-import dagster as dg
 import numpy as np
 
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.external import PREDICTIONS
 from fusc_pipeline.defs.tables import embedding_arrays
-from fusc_pipeline.resources.parquet_io import TableHandle
-from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.defs.verdicts import WARN, Check, Finding, Made, check, finding
 
 PUBLISHED_NOISE = 0.02  # "under 2 %" of the labels the paper's authors reviewed
 
 
-def _result(passed: bool, description: str, severity=dg.AssetCheckSeverity.ERROR, **metadata) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=bool(passed),
-        severity=severity,
-        description="as it should be" if passed else description,
-        metadata=metadata,
-    )
-
-
-@dg.asset_check(asset="corpus", blocking=True)
-def subjects_in_one_split(corpus: TableHandle) -> dg.AssetCheckResult:
+@check("corpus", blocking=True)
+def subjects_in_one_split(made: Made) -> Finding:
     """No subject is in both splits, and both splits hold images."""
     import pyarrow.compute as pc
 
-    table = corpus.read(["subject_key", "split"])
+    table = made.table(["subject_key", "split"])
     splits = table.group_by("subject_key").aggregate([("split", "count_distinct")])
     shared = pc.sum(pc.greater(splits.column("split_count_distinct"), 1)).as_py() or 0
     present = set(table.column("split").unique().to_pylist())
-    return _result(
+    return finding(
         shared == 0 and present == {"train", "test"},
         f"{shared} subjects are in both splits; splits with images: {', '.join(sorted(present))}. "
         "Materialise corpus again with force.",
@@ -38,69 +27,69 @@ def subjects_in_one_split(corpus: TableHandle) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="corpus")
-def labels_were_read(corpus: TableHandle) -> dg.AssetCheckResult:
+@check("corpus")
+def labels_were_read(made: Made) -> Finding:
     """Some images carry a pseudo-label; without any, clusters are made but not scored."""
-    views = corpus.read(["view"]).column(0)
+    views = made.table(["view"]).column(0)
     labelled = len(views) - views.null_count
-    return _result(
+    return finding(
         labelled > 0,
         f"none of {len(views)} images has a readable view label: clusters are made, purity and the supervised line are "
         "left out. If the frames carry labels, look at `reason` in pseudo_labels and at burned_in_text with keep_text.",
-        dg.AssetCheckSeverity.WARN,
+        WARN,
         labelled=labelled,
         images=len(views),
     )
 
 
-def _embeddings_are_unit_vectors(encoder: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=f"{encoder}_embeddings", name="embeddings_are_unit_vectors", blocking=True)
-    def check(store: StoreResource) -> dg.AssetCheckResult:
+def _embeddings_are_unit_vectors(encoder: str) -> Check:
+    @check(f"{encoder}_embeddings", name="embeddings_are_unit_vectors", blocking=True)
+    def judge(made: Made) -> Finding:
         """Every embedding is finite and of length 1."""
-        _, _, vectors = embedding_arrays(store.get().table(f"{encoder}_embeddings"))
+        _, _, vectors = embedding_arrays(made.table())
         off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())  # NaN compares false below, so it fails too
-        return _result(
+        return finding(
             off < 1e-3,
             f"an embedding's length is off by {off:.3g}: the encoder diverged; lower {encoder}_encoder.lr, train again",
             largest_deviation=off,
         )
 
-    return check
+    return judge
 
 
 LEAST_RANK = 5
 
 
-def _frozen_has_directions(encoder: str, rank: float) -> dg.AssetCheckResult:
-    return _result(
+def _frozen_has_directions(encoder: str, rank: float) -> Finding:
+    return finding(
         rank > LEAST_RANK,
         f"the embedding's effective rank is {rank:.1f}: the frozen checkpoint says the same of every image; check that "
         f"{encoder}_encoder.encoder.weights is of these pictures' kind, or train on from it (frozen: false)",
-        dg.AssetCheckSeverity.WARN,
+        WARN,
         effective_rank=rank,
     )
 
 
-@dg.asset_check(asset="simclr_encoder", name="encoder_did_not_collapse")
-def simclr_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
+@check("simclr_encoder", name="encoder_did_not_collapse")
+def simclr_did_not_collapse(made: Made) -> Finding:
     """The embedding uses more than a few directions."""
-    found = store.get().require("simclr_encoder").metadata
+    found = made.record.metadata
     rank = float(found["effective_rank"])
     if "trained" in found:
         return _frozen_has_directions("simclr", rank)
-    return _result(
+    return finding(
         rank > LEAST_RANK,
         f"the embedding's effective rank is {rank:.1f}: it says the same of every image; train longer, lower "
         "simclr_encoder.lr, or raise batch_size",
-        dg.AssetCheckSeverity.WARN,
+        WARN,
         effective_rank=rank,
     )
 
 
-@dg.asset_check(asset="dino_encoder", name="encoder_did_not_collapse")
-def dino_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
+@check("dino_encoder", name="encoder_did_not_collapse")
+def dino_did_not_collapse(made: Made) -> Finding:
     """The teacher neither says the same of every image nor nothing of any, and the embedding has several directions."""
-    found = store.get().require("dino_encoder").metadata
+    found = made.record.metadata
     if "trained" in found:
         return _frozen_has_directions("dino", float(found["effective_rank"]))
     share, kl, rank = (float(found[name]) for name in ("teacher_entropy_share", "kl", "effective_rank"))
@@ -112,75 +101,78 @@ def dino_did_not_collapse(store: StoreResource) -> dg.AssetCheckResult:
         words = (
             f"the embedding's effective rank is {rank:.1f}: it says the same of every image; train longer, or lower lr"
         )
-    return _result(
+    return finding(
         share <= 0.98 and kl >= 1e-3 and rank > LEAST_RANK,
         f"{words} (settings of dino_encoder)",
         teacher_entropy_share=share,
         kl=kl,
         effective_rank=rank,
-        severity=dg.AssetCheckSeverity.ERROR,
     )
 
 
-def _no_image_is_its_own_neighbor(encoder: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=f"{encoder}_neighbors", name="no_image_is_its_own_neighbor", blocking=True)
-    def check(store: StoreResource) -> dg.AssetCheckResult:
+def _no_image_is_its_own_neighbor(encoder: str) -> Check:
+    @check(f"{encoder}_neighbors", name="no_image_is_its_own_neighbor", blocking=True)
+    def judge(made: Made) -> Finding:
         """Neighbour lists are equally long and never hold the image itself."""
-        rows = store.get().table(f"{encoder}_neighbors", columns=["image_id", "neighbor_ids"]).to_pylist()
+        rows = made.table(["image_id", "neighbor_ids"]).to_pylist()
         own = sum(row["image_id"] in row["neighbor_ids"] for row in rows)
         lengths = {len(row["neighbor_ids"]) for row in rows}
-        return _result(
+        return finding(
             own == 0 and len(lengths) == 1,
             f"{own} images are their own neighbours; list lengths {sorted(lengths)}. Make it again with force.",
             own_neighbours=own,
         )
 
-    return check
+    return judge
 
 
-def _every_image_assigned(model: str) -> dg.AssetChecksDefinition:
-    @dg.asset_check(asset=model, name="every_image_is_in_one_cluster", blocking=True)
-    def check(store: StoreResource) -> dg.AssetCheckResult:
-        """Each fit assigns every image of the corpus once, to a cluster from 0 to K-1."""
+def _every_image_assigned(model: str) -> Check:
+    @check(model, name="every_image_is_in_one_cluster", blocking=True)
+    def judge(made: Made) -> Finding:
+        """Each fit assigns every image of the corpus once, to one of its K clusters, with a probability that can be."""
         import pyarrow.compute as pc
 
-        files = store.get()
-        table = files.table(model, columns=["image_id", "n_clusters", "seed", "cluster"])
-        images = files.table("corpus", columns=["image_id"]).num_rows
+        table = made.table(["image_id", "n_clusters", "seed", "cluster", "confidence"])
+        images = made.files.table("corpus", columns=["image_id"]).num_rows
         fits = table.group_by(["n_clusters", "seed"]).aggregate([("image_id", "count_distinct"), ("image_id", "count")])
         wrong = [
             row
             for row in fits.to_pylist()
             if row["image_id_count"] != images or row["image_id_count_distinct"] != images
         ]
-        outside = pc.sum(pc.greater_equal(table.column("cluster"), table.column("n_clusters"))).as_py() or 0
-        return _result(
-            not wrong and not outside,
-            f"{len(wrong)} fits do not assign each of {images} images once; {outside} assignments are outside 0..K-1. "
-            f"Materialise {model} with force.",
+        cluster, k = table.column("cluster"), table.column("n_clusters")
+        outside = pc.sum(pc.or_(pc.less(cluster, 0), pc.greater_equal(cluster, k))).as_py() or 0
+        # The largest of K probabilities that sum to one is 1/K or more; NaN compares false, and so counts as well.
+        sure = pc.multiply(table.column("confidence").cast("float64"), k)
+        possible = pc.and_(pc.greater_equal(sure, 1 - 1e-3), pc.less_equal(table.column("confidence"), 1 + 1e-3))
+        unsound = table.num_rows - (pc.sum(possible).as_py() or 0)
+        return finding(
+            not wrong and not outside and not unsound,
+            f"{len(wrong)} fits do not assign each of {images} images once; {outside} assignments are outside 0..K-1, "
+            f"{unsound} probabilities outside 1/K..1: the training diverged; lower {model}'s learning rate, or "
+            "materialise it with force.",
             fits=fits.num_rows,
         )
 
-    return check
+    return judge
 
 
 every_image_assigned = [_every_image_assigned(model) for model in MODELS]
 
 
-@dg.asset_check(asset="external_purity", blocking=True)
-def external_images_are_unknown_to_the_models(store: StoreResource) -> dg.AssetCheckResult:
+@check("external_purity", blocking=True)
+def external_images_are_unknown_to_the_models(made: Made) -> Finding:
     """No scored image is in the corpus, and no scored batch is one of the corpus's."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    files = store.get()
-    scored = pq.read_table(files.folder("external_purity") / PREDICTIONS, columns=["image_id", "scan_batch"])
-    corpus = files.table("corpus", columns=scored.column_names)
+    scored = pq.read_table(made.folder / PREDICTIONS, columns=["image_id", "scan_batch"])
+    corpus = made.files.table("corpus", columns=scored.column_names)
     shared, batches = (
         len(set(pc.unique(scored.column(name)).to_pylist()) & set(pc.unique(corpus.column(name)).to_pylist()))
         for name in scored.column_names
     )
-    return _result(
+    return finding(
         shared == 0 and batches == 0,
         f"{shared} scored images and {batches} scored batches are in the corpus, where models were trained on them: "
         "materialise corpus, then external_purity, with force.",
@@ -188,17 +180,17 @@ def external_images_are_unknown_to_the_models(store: StoreResource) -> dg.AssetC
     )
 
 
-@dg.asset_check(asset="external_purity", blocking=True)
-def external_predictions_are_sound(store: StoreResource) -> dg.AssetCheckResult:
+@check("external_purity", blocking=True)
+def external_predictions_are_sound(made: Made) -> Finding:
     """Each fit put every scored image into one cluster from 0 to K-1, with a finite probability."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(store.get().folder("external_purity") / PREDICTIONS).to_pandas()
+    table = pq.read_table(made.folder / PREDICTIONS).to_pandas()
     sure = table["confidence"].to_numpy()
     wrong = int((~np.isfinite(sure) | (sure <= 0) | (sure > 1 + 1e-5)).sum())
     outside = int(((table["cluster"] < 0) | (table["cluster"] >= table["n_clusters"])).sum())
     again = int(table.duplicated(["scan_batch", "image_id", "model", "n_clusters", "seed"]).sum())
-    return _result(
+    return finding(
         not wrong and not outside and not again,
         f"{wrong} probabilities are no numbers from 0 to 1, {outside} clusters are outside 0..K-1, {again} images were "
         "put into two clusters: a model's weights are damaged or diverged; materialise it with force.",
@@ -206,64 +198,61 @@ def external_predictions_are_sound(store: StoreResource) -> dg.AssetCheckResult:
     )
 
 
-@dg.asset_check(asset="inpainting_audit", blocking=True)
-def no_word_is_left(store: StoreResource) -> dg.AssetCheckResult:
+@check("inpainting_audit", blocking=True)
+def no_word_is_left(made: Made) -> Finding:
     """Neither OCR engine reads a word of three letters or more on the sampled clean images."""
     from fusc_pipeline.evaluation.removal_audit import EITHER, RESIDUAL, figure
 
-    files = store.get()
-    found = figure(files.table("inpainting_audit").to_pandas(), RESIDUAL, EITHER)
-    tolerated = files.require("inpainting_audit").config["tolerated_residual"]
-    return _result(
+    found = figure(made.table().to_pandas(), RESIDUAL, EITHER)
+    tolerated = made.record.config["tolerated_residual"]
+    return finding(
         found.n > 0 and found.value <= tolerated,
         f"a word can still be read on {found.count} of {found.n} sampled clean images ({found.low:.1%} to "
-        f"{found.high:.1%} of all): look at the worst-*.png in {files.folder('inpainting_audit')}. If it is text, "
+        f"{found.high:.1%} of all): look at the worst-*.png in {made.folder}. If it is text, "
         "raise burned_in_text.canvas and run again; if it is anatomy, set inpainting_audit.tolerated_residual.",
         images=found.n,
         with_text=found.count,
     )
 
 
-@dg.asset_check(asset="inpainting_audit")
-def labels_do_not_leak(store: StoreResource) -> dg.AssetCheckResult:
+@check("inpainting_audit")
+def labels_do_not_leak(made: Made) -> Finding:
     """A network tells the view from where a label stood no better than from elsewhere on the same frames."""
     from fusc_pipeline.evaluation.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
 
-    files = store.get()
-    table = files.table("inpainting_audit").to_pandas()
+    table = made.table().to_pandas()
     leak, power = figure(table, LEAK, PROBE), figure(table, POWER, UNCLEANED_PROBE)
-    tolerated = files.require("inpainting_audit").config["tolerated_leak"]
+    tolerated = made.record.config["tolerated_leak"]
     if leak.value is None:
-        return _result(True, "", measured=leak.detail)
-    return _result(
+        return finding(True, "", measured=leak.detail)
+    return finding(
         leak.low <= tolerated,
         f"where labels stood, the view is told on {leak.value:.1%} more frames than elsewhere ({leak.low:.1%} to "
         f"{leak.high:.1%}, tolerated {tolerated:.1%}): clustering may follow traces of the text. Look at the worst "
         "cases of inpainting_audit, and train with them left out before believing a purity.",
-        dg.AssetCheckSeverity.WARN,
+        WARN,
         measured="yes" if power.low > 0 else "the probe is too weak: it does not even read uncleaned labels",
         leak=leak.value,
     )
 
 
-@dg.asset_check(asset="inpainting_audit", blocking=True)
-def attention_is_not_on_former_text(store: StoreResource) -> dg.AssetCheckResult:
+@check("inpainting_audit", blocking=True)
+def attention_is_not_on_former_text(made: Made) -> Finding:
     """A view classifier looks at places where text was no more than at other places of the fan."""
     from fusc_pipeline.evaluation.attention_rows import CLEANED, EXCESS, UNCLEANED
     from fusc_pipeline.evaluation.removal_audit import figure
 
-    files = store.get()
-    table = files.table("inpainting_audit").to_pandas()
+    table = made.table().to_pandas()
     found, before = figure(table, EXCESS, CLEANED), figure(table, EXCESS, UNCLEANED)
-    tolerated = files.require("inpainting_audit").config["tolerated_attention"]
+    tolerated = made.record.config["tolerated_attention"]
     if found.low is None:
-        return _result(True, "", measured=found.detail)
-    return _result(
+        return finding(True, "", measured=found.detail)
+    return finding(
         found.low <= tolerated,
         f"a classifier of cleaned frames looks {found.value:.1f} times as much at places where text was as at like "
         f"places elsewhere ({found.low:.1f} to {found.high:.1f}, tolerated {tolerated:.1f}; {found.n} frames): it may "
         "tell views by traces of their names, and clustering may too. Look at the attention-*.png in "
-        f"{files.folder('inpainting_audit')}. If traces can be seen, raise burned_in_text.canvas and run again; if "
+        f"{made.folder}. If traces can be seen, raise burned_in_text.canvas and run again; if "
         "text lay over the anatomy itself, set inpainting_audit.tolerated_attention.",
         measured="yes" if before.low and before.low > 1 else "weakly: nor is text looked at before cleaning",
         excess=found.value,
@@ -271,17 +260,17 @@ def attention_is_not_on_former_text(store: StoreResource) -> dg.AssetCheckResult
     )
 
 
-@dg.asset_check(asset="label_audit")
-def labels_are_right(store: StoreResource) -> dg.AssetCheckResult:
+@check("label_audit")
+def labels_are_right(made: Made) -> Finding:
     """Reviewers found no more noise in the pseudo-labels than the published study did."""
     from fusc_pipeline.evaluation.label_noise import overall
 
-    rate = overall(store.get().table("label_audit").to_pandas())
-    return _result(
+    rate = overall(made.table().to_pandas())
+    return finding(
         rate.low <= PUBLISHED_NOISE,
         f"{rate.low:.1%} or more of the labels are wrong (published: under {PUBLISHED_NOISE:.0%}): see the wrong ones "
         "in the report, and raise pseudo_labels.min_score or add the misread words to the lexicon.",
-        dg.AssetCheckSeverity.WARN,
+        WARN,
         judged=rate.n,
     )
 

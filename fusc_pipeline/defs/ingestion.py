@@ -45,15 +45,9 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
     only the text stage reads it, no preview shows it. A file that is not taken is in `rejected_scans` with its reason.
     Archives are opened, and the table of a known public data set is read beside its images.
     """
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from fusc_pipeline.scans.archives import ArchiveLimits
-    from fusc_pipeline.scans.batch import Rejection, Report, Reused, iter_batch, known_files, validate_batch_key
     from fusc_pipeline.scans.datasets import read_data_set
-    from fusc_pipeline.scans.files import list_files
+    from fusc_pipeline.scans.files import list_files, validate_batch_key
     from fusc_pipeline.scans.identity import load_key
-    from fusc_pipeline.scans.reading import ReadLimits
 
     files, inbox, batch = store.get(), store.inbox(), context.partition_key
     with refusals():
@@ -61,13 +55,19 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
         keys = load_key(inbox.private / "hmac.key")
         folder, listing = inbox.folder(batch), inbox.listing(batch)
         data_set = read_data_set(list_files(folder), *inbox.layout(batch))
-    limits = ReadLimits(max_file_bytes=config.max_file_mb << 20, frames_per_clip=config.frames_per_clip)
-
-    archive_limits = ArchiveLimits(
-        max_total_bytes=config.max_archive_gb << 30, max_member_bytes=config.max_file_mb << 20
-    )
 
     def produce(draft):
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        from fusc_pipeline.scans.archives import ArchiveLimits
+        from fusc_pipeline.scans.batch import Rejection, Report, Reused, iter_batch, known_files
+        from fusc_pipeline.scans.reading import ReadLimits
+
+        limits = ReadLimits(max_file_bytes=config.max_file_mb << 20, frames_per_clip=config.frames_per_clip)
+        archive_limits = ArchiveLimits(
+            max_total_bytes=config.max_archive_gb << 30, max_member_bytes=config.max_file_mb << 20
+        )
         known = {}
         if files.same_recipe("scans", batch, draft.recipe.key):
             columns = ["source_sha256", "file_key", "image_id"]

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from fusc_pipeline.errors import BadInput
 from fusc_pipeline.schemas import CLUSTERS
 from fusc_pipeline.views import VIEWS
+
+LARGEST_SLIP = 1e-3  # of a row's sum from 1, in float32 or bf16
 
 
 def embedding_arrays(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -33,7 +36,17 @@ def neighbor_rows(table: pa.Table, train_ids: Sequence[str]) -> np.ndarray:
 def cluster_rows(
     ids: Sequence[str], splits: Sequence[str], probabilities: np.ndarray, n_clusters: int, seed: int
 ) -> pa.Table:
-    """One fit's rows of `schemas.CLUSTERS` from its probabilities (N, K)."""
+    """One fit's rows of `schemas.CLUSTERS` from its probabilities (N, K).
+
+    Raises BadInput where they are no probabilities: not finite, below 0, or not summing to one.
+    """
+    sums = probabilities.sum(1, dtype=np.float64)
+    bad = int((~(np.abs(sums - 1) <= LARGEST_SLIP) | ~(probabilities.min(1) >= -LARGEST_SLIP)).sum())
+    if bad:
+        raise BadInput(
+            f"K {n_clusters}, seed {seed}: for {bad} of {len(ids)} images the model gives no probabilities (not "
+            "finite, or not summing to one): the training diverged; lower its learning rate, then run again"
+        )
     return pa.table(
         {
             "image_id": pa.array(list(ids)),

@@ -2,18 +2,17 @@
 
 from types import SimpleNamespace
 
-import dagster as dg
 import pytest
 
 from fusc_pipeline.defs.checks import dino_did_not_collapse, simclr_did_not_collapse
+from fusc_pipeline.defs.verdicts import ERROR, Check, Finding, Made
 
 GOOD = {"teacher_entropy_share": 0.6, "kl": 0.5, "effective_rank": 40.0}
 
 
-def told(check, metadata: dict) -> dg.AssetCheckResult:
+def told(check: Check, metadata: dict) -> Finding:
     """What the check says of an encoder with this metadata."""
-    files = SimpleNamespace(require=lambda _asset: SimpleNamespace(metadata=metadata))
-    return check(SimpleNamespace(get=lambda: files))
+    return check.judge(Made(None, SimpleNamespace(metadata=metadata)))
 
 
 def test_a_spread_encoder_passes():
@@ -31,7 +30,7 @@ def test_a_spread_encoder_passes():
 )
 def test_each_collapse_of_dino_is_told_with_its_remedy(change, words):
     result = told(dino_did_not_collapse, GOOD | change)
-    assert not result.passed and result.severity is dg.AssetCheckSeverity.ERROR
+    assert not result.passed and result.severity is ERROR
     assert words in result.description and "settings of dino_encoder" in result.description
 
 

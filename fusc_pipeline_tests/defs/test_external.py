@@ -11,8 +11,8 @@ from fusc_pipeline.defs import checks
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.external import NO_BATCH, PREDICTIONS
 from fusc_pipeline.defs.models import CorpusPixels
+from fusc_pipeline.defs.verdicts import Made
 from fusc_pipeline.resources.inbox import Inbox
-from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
@@ -140,7 +140,7 @@ def test_it_is_remade_for_its_own_pictures_and_blocked_by_one_that_reached_the_c
     Inbox(small_store.root).register("planes", small_store.root / "inbox" / "planes", external=False)
     assert failures(materialise(small_store, 'key:"corpus"')) == {}
     check = checks.external_images_are_unknown_to_the_models
-    found = check(store=StoreResource(root=str(small_store.root)))
+    found = check.judge(Made(small_store, small_store.require("external_purity")))
     assert not found.passed and "1 scored batches are in the corpus" in found.description
 
 

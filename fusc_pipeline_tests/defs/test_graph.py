@@ -26,7 +26,8 @@ def test_everything_is_made_once_and_a_changed_setting_remakes_what_depends_on_i
     first = materialise(small_store)
     assert failures(first) == {}
     assert cache_states(first) == dict.fromkeys(MADE, "miss")
-    assert all(check.passed for check in first.get_asset_check_evaluations())
+    # One epoch leaves some clusters without an image: a warning, and the only one.
+    assert {c.check_name for c in first.get_asset_check_evaluations() if not c.passed} <= {"no_cluster_is_dead"}
 
     second = materialise(small_store)
     assert cache_states(second) == dict.fromkeys(MADE, "hit")
@@ -73,7 +74,7 @@ def test_without_any_label_clusters_are_made_and_purity_is_left_out(tmp_path, ph
     result = materialise(store)
     assert failures(result) == {}
     warned = [c for c in result.get_asset_check_evaluations() if not c.passed]
-    assert [c.check_name for c in warned] == ["labels_were_read"]
+    assert {c.check_name for c in warned} - {"no_cluster_is_dead"} == {"labels_were_read"}
     purity = store.table("purity_report").to_pandas()
     assert set(purity["model"]) == set(MODELS) - {"supervised"}
     assert purity["cluster_purity"].isna().all() and (purity["filled_clusters"] > 0).all()
@@ -211,7 +212,7 @@ def test_a_full_disk_leaves_the_last_good_version(small_store, monkeypatch):
     def full(_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "_fsync", full)
+    monkeypatch.setattr(store_module, "fsync", full)
     result = materialise(small_store, "corpus", run_config(corpus={"seed": 5}))
     assert "No space left on device while writing under" in failures(result)["corpus"]
     assert small_store.require("corpus").fingerprint == good
