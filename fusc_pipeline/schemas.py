@@ -253,6 +253,44 @@ LABEL_AUDIT = _schema(
     ("label_now", pa.string(), True, "the corpus's label of this image when this table was made, or null"),
 )
 
+CANDIDATE_MODEL = _schema(
+    _image_id(),
+    ("scan_batch", pa.string(), False, "partition the image came with"),
+    ("subject_key", pa.string(), False, "keyed hash of the subject"),
+    ("view", pa.string(), True, "pseudo-label, or null"),
+    ("split", pa.string(), False, "train or test, as the model was trained"),
+    ("cluster", pa.int32(), False, "0 to K-1, the model's own number; its identity is given when it is promoted"),
+    ("confidence", pa.float32(), False, "probability of that cluster under the model, 0 to 1"),
+)
+
+MODEL_IN_SERVICE = _schema(
+    ("step", pa.int32(), False, "place in the history, from 1; only ever appended to"),
+    ("at", pa.timestamp("ms", tz="UTC"), False, "when it was decided"),
+    ("action", pa.string(), False, "promoted, kept (the one in service stays) or rolled_back"),
+    ("number", pa.int32(), False, "the model this is about, from 1; never given twice"),
+    ("in_service", pa.int32(), False, "the model in service from then on"),
+    ("why", pa.string(), False, "in words, with the figures it rests on"),
+    ("version", pa.string(), False, "version of candidate_model that became this model"),
+    ("identity_map", pa.list_(pa.int32()), True, "identity of each of its clusters 0 to K-1; null until promoted"),
+    ("measure", pa.string(), True, "nmi, or neighbour_agreement without labels; null: not compared"),
+    ("value", pa.float64(), True, "of this model on the images compared, at most 1, higher is better"),
+    ("value_in_service", pa.float64(), True, "of the model that was in service, on the same images"),
+    ("images", pa.int32(), True, "test images compared, of subjects that neither model was trained on"),
+    ("left_out", pa.int32(), True, "test images left out, of subjects that one of them was trained on"),
+    ("risk", pa.float64(), True, "chance that this model is worse by more than the tolerance, 0 to 1"),
+    ("state", pa.string(), False, "hash that stands for the history up to here"),
+)
+
+BATCH_ASSIGNMENTS = _schema(
+    _image_id("image_id of the clean image"),
+    ("cluster", pa.int32(), False, "identity of the cluster: the same number for the same cluster over renewals"),
+    ("confidence", pa.float32(), False, "probability of the cluster under the model in service, 0 to 1"),
+    ("neighbor_ids", pa.list_(pa.string()), False, "nearest training images of the model, most similar first"),
+    ("similarities", pa.list_(pa.float32()), False, "cosine similarity of each neighbour, -1 to 1"),
+    ("ood_score", pa.float32(), False, "share of held-out images nearer to the training images; 1: unlike all of them"),
+    ("model_version", pa.int32(), False, "number of the model in service that assigned it"),
+)
+
 # asset key -> schema of its table
 TABLES: dict[str, pa.Schema] = {
     "scans": SCANS,
@@ -277,4 +315,7 @@ TABLES: dict[str, pa.Schema] = {
     "external_purity": EXTERNAL_PURITY,
     "inpainting_audit": INPAINTING_AUDIT,
     "label_audit": LABEL_AUDIT,
+    "candidate_model": CANDIDATE_MODEL,
+    "model_in_service": MODEL_IN_SERVICE,
+    "batch_assignments": BATCH_ASSIGNMENTS,
 }

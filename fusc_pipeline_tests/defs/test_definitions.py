@@ -26,9 +26,12 @@ GROUPS = {
         "inpainting_audit",
         "label_audit",
     },
+    "service": {"candidate_model", "model_in_service", "batch_assignments"},
 }
 ON_GPU = {
     "burned_in_text",
+    "batch_assignments",
+    "candidate_model",
     "external_purity",
     "inpainting_audit",
     *(f"{encoder}_{part}" for encoder in ("simclr", "dino") for part in ("encoder", "embeddings")),

@@ -1,0 +1,145 @@
+"""The model in service, as other assets see it: which it is, its history, and how its bundle is applied to images."""
+
+import difflib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fusc_pipeline.defs.clustering import MODELS
+from fusc_pipeline.defs.fits import Row
+from fusc_pipeline.defs.models import ImagePixels, clean_pngs
+from fusc_pipeline.defs.representation import embeddings_of
+from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.promotion import Entry
+
+if TYPE_CHECKING:
+    from fusc_pipeline.service.bundle import Bundle
+
+CANDIDATE, IN_SERVICE, ASSIGNMENTS = "candidate_model", "model_in_service", "batch_assignments"
+SERVED, DEFAULT_ROW = "FUSC_SERVED_MODEL", "fusc_simclr"
+IMAGES_AT_ONCE = 1024  # decoded and assigned together: at 224 pixels 50 MB
+# The rows whose model is an encoder with clusters on it: these have embeddings that neighbours are searched in.
+SERVABLE = {name: row for name, row in MODELS.items() if row.sees.endswith("_encoder")}
+
+
+def served_row() -> Row:
+    """The row of the tables that is put in service: FUSC_SERVED_MODEL, else fusc_simclr. BadSetting for another."""
+    name = os.environ.get(SERVED) or DEFAULT_ROW
+    if name not in SERVABLE:
+        close = difflib.get_close_matches(name, SERVABLE, n=1, cutoff=0.5)
+        hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(SERVABLE)}"
+        raise BadSetting(f"{SERVED}={name}: this model cannot be put in service; {hint}")
+    return SERVABLE[name]
+
+
+def encoder_of(row: Row) -> str:
+    """Name of the encoder a servable row is built on: simclr or dino."""
+    return row.sees.removesuffix("_encoder")
+
+
+@dataclass(frozen=True)
+class Served:
+    """The model in service.
+
+    since: seconds since 1970 (UTC); identities: of its clusters 0 to K−1.
+    """
+
+    number: int
+    version: str
+    since: float
+    identities: tuple[int, ...]
+    root: Path
+
+    def bundle(self) -> "Bundle":
+        """All of the model; BadInput when its folder is missing or damaged."""
+        from fusc_pipeline.service.bundle import Bundle
+
+        return Bundle.open(self.root, f"model {self.number}")
+
+
+def models_folder(store: Store, number: int) -> Path:
+    """Where the bundle of a model lies."""
+    return store.root / "models" / str(number)
+
+
+def history_rows(store: Store) -> list[dict[str, Any]]:
+    """Rows of `schemas.MODEL_IN_SERVICE`, oldest first; none before the first model."""
+    return store.table(IN_SERVICE).to_pylist() if store.record(IN_SERVICE) else []
+
+
+def entries(rows: Iterable[dict[str, Any]]) -> list[Entry]:
+    """The history as `service.promotion` sees it."""
+    return [Entry(row["action"], row["number"], row["version"], row["in_service"]) for row in rows]
+
+
+def served(store: Store) -> Served | None:
+    """The model in service, or None before the first."""
+    rows = history_rows(store)
+    return served_after(store, rows) if rows else None
+
+
+def served_after(store: Store, rows: list[dict[str, Any]]) -> Served:
+    """The model that is in service after these rows of the history."""
+    number = rows[-1]["in_service"]
+    came = next(
+        place for place in range(len(rows) - 1, -1, -1) if place == 0 or rows[place - 1]["in_service"] != number
+    )
+    mine = next(row for row in rows if row["number"] == number and row["identity_map"] is not None)
+    return Served(
+        number, mine["version"], rows[came]["at"].timestamp(), tuple(mine["identity_map"]), models_folder(store, number)
+    )
+
+
+def require_served(store: Store) -> Served:
+    """As `served`, but BadInput with the command to run when there is none, or when a check failed it."""
+    found = served(store)
+    if found is None:
+        raise BadInput("no model is in service yet: train one on the corpus first (fusc run), then assign again")
+    if refusal := store.refusal(IN_SERVICE):
+        raise BadInput(
+            f"model {found.number} in service failed a check, so nothing is assigned with it ({refusal}); put another "
+            "in service: fusc rollback, or fusc promote NUMBER"
+        )
+    return found
+
+
+class DecodedPixels(ImagePixels):
+    """Some images that are in memory already: ids, and pixels (N, S, S) uint8."""
+
+    def __init__(self, ids: list[str], pixels: np.ndarray):
+        self.ids, self.pixels = ids, pixels
+        self.vectors: dict[str, np.ndarray] = {}
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What a bundle says of some images: probabilities (N, K), embeddings (N, d)."""
+
+    ids: list[str]
+    probabilities: np.ndarray
+    vectors: np.ndarray
+
+
+def apply_bundle(bundle: "Bundle", compute: Any, store: Store, images: pa.Table, work: Path) -> Iterator[Applied]:
+    """Apply a bundle to clean images (columns image_id, scan_batch), a piece at a time, in any order.
+
+    work: a folder for decoded pixels, emptied again.
+    """
+    from fusc_pipeline.representation.pixels import build_pixel_cache
+
+    row = SERVABLE[bundle.facts.row]
+    seen = bundle.require(row.sees).config
+    for start in range(0, images.num_rows, IMAGES_AT_ONCE):
+        piece = images.slice(start, IMAGES_AT_ONCE)
+        cache = build_pixel_cache(
+            clean_pngs(store, piece), piece.num_rows, seen["image_size"], work / "pixels", seen["resize"]
+        )
+        pixels = DecodedPixels(cache.ids, np.asarray(cache.pixels))
+        probabilities = row.predict(bundle, compute, bundle.facts.n_clusters, bundle.facts.seed, pixels)
+        yield Applied(cache.ids, probabilities, embeddings_of(bundle, compute, bundle.facts.encoder, pixels))

@@ -1,0 +1,1 @@
+"""The model in service, as a library: bundles, stable cluster identities, outliers, drift, promotion."""
