@@ -1,14 +1,21 @@
 """Ingestion: delivered files to frames, one scan batch at a time. Reading files is `fusc_pipeline.scans`' part."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.defs.delivered import Delivered, Gone, find_delivered, gone
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize, refusals
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.errors import BadInput
+from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.rows import ImageRows, in_groups, in_order
+from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CONTENTS, REJECTED_SCANS, SCANS
 
 ROWS_PER_GROUP = 64  # frames held in memory while writing
@@ -45,93 +52,119 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
     only the text stage reads it, no preview shows it. A file that is not taken is in `rejected_scans` with its reason.
     Archives are opened, and the table of a known public data set is read beside its images.
     """
-    from fusc_pipeline.scans.datasets import read_data_set
-    from fusc_pipeline.scans.files import list_files, validate_batch_key
-    from fusc_pipeline.scans.identity import load_key
-
     files, inbox, batch = store.get(), store.inbox(), context.partition_key
     with refusals():
-        validate_batch_key(batch)
-        keys = load_key(inbox.private / "hmac.key")
-        folder, listing = inbox.folder(batch), inbox.listing(batch)
-        data_set = read_data_set(list_files(folder), *inbox.layout(batch))
+        found = find_delivered(inbox, files, batch)
+    if isinstance(found, Gone):
+        context.log.info("scans: the delivered folder of this batch is gone; what was made of it stands")
 
-    def produce(draft):
-        import pyarrow.compute as pc
-        import pyarrow.parquet as pq
-
-        from fusc_pipeline.scans.archives import ArchiveLimits
-        from fusc_pipeline.scans.batch import Rejection, Report, Reused, iter_batch, known_files
-        from fusc_pipeline.scans.reading import ReadLimits
-
-        limits = ReadLimits(max_file_bytes=config.max_file_mb << 20, frames_per_clip=config.frames_per_clip)
-        archive_limits = ArchiveLimits(
-            max_total_bytes=config.max_archive_gb << 30, max_member_bytes=config.max_file_mb << 20
-        )
-        known = {}
-        if files.same_recipe("scans", batch, draft.recipe.key):
-            columns = ["source_sha256", "file_key", "image_id"]
-            old_rejects = pq.read_table(files.folder("scans", batch) / REJECTED, schema=REJECTED_SCANS)
-            known = known_files(files.table("scans", batch, columns), old_rejects)
-        report = Report()
-        rejected: list[dict] = []
-        reused: list[Reused] = []
-
-        def taken():
-            rows = []
-            outcomes = iter_batch(
-                folder,
-                keys,
-                limits,
-                config.subject_pattern,
-                known,
-                config.workers,
-                data_set=data_set,
-                archive_limits=archive_limits,
-                scratch=inbox.private / "unpacked",
-                report=report,
-            )
-            for outcome in outcomes:
-                if isinstance(outcome, Rejection):
-                    rejected.append(outcome.row)
-                elif isinstance(outcome, Reused):
-                    reused.append(outcome)
-                else:
-                    rows.append(outcome.row)
-                if len(rows) == ROWS_PER_GROUP:
-                    yield pa.Table.from_pylist(rows, schema=SCANS)
-                    rows = []
-            yield pa.Table.from_pylist(rows, schema=SCANS)
-            if reused:
-                kept = pc.field("image_id").isin(pa.array([i for file in reused for i in file.image_ids]))
-                for piece in files.dataset("scans", batch).to_batches(filter=kept, batch_size=ROWS_PER_GROUP):
-                    yield pa.Table.from_batches([piece])
-
-        count = draft.write_table(taken())
-        pq.write_table(pa.Table.from_pylist(rejected, schema=REJECTED_SCANS), draft.path(REJECTED))
-        inbox.remember_names(batch, report.names)
-        context.log.info(f"scans: {report.delivered} files, {count} frames taken, {len(rejected)} rejected")
-        changed = inbox.listing(batch) != listing
+    def produce(draft: Draft) -> None:
+        if isinstance(found, Gone):
+            raise gone("are not there, so they cannot be read again with these settings")
+        with contextlib.closing(_Reading(files, inbox, batch, config, found, draft)) as reading:
+            try:
+                count = draft.write_table(reading.tables())
+            except BadInput:
+                found.check_whole()
+                raise
+        found.check_whole()
+        changed = inbox.listing(batch) != found.listing
+        reading.publish_refusals()
+        context.log.info(f"scans: {reading.report.delivered} files, {count} frames, {len(reading.rejected)} rejected")
         if changed:
             context.log.warning("scans: the batch folder changed while it was read; run again for what was added")
         draft.metadata |= {
             "dagster/row_count": count,
-            "files": report.delivered,
-            "files_reused": len(reused),
-            "archives": report.archives,
-            "rejected": len(rejected),
+            "files": reading.report.delivered,
+            "files_reused": reading.reused,
+            "archives": reading.report.archives,
+            "rejected": len(reading.rejected),
             "changed_while_read": changed,
-            "layout": data_set.layout,
-            "rows_refused": len(data_set.bad_rows),
-            **_counts(draft.path("table.parquet"), data_set.layout),
-            "key_id": keys.key_id,
-            "phantom": (folder / "_PHANTOM.json").exists(),
+            "layout": found.data_set.layout,
+            "rows_refused": len(found.data_set.bad_rows),
+            **_counts(draft.path("table.parquet"), found.data_set.layout),
+            "key_id": found.keys.key_id,
+            "phantom": (found.folder / "_PHANTOM.json").exists(),
         }
 
-    extra = {"key": keys.key_id, "data_set": data_set.fingerprint}
-    # Keyed, since it is written down: a plain hash of few names could be found again by trying.
-    delivered = {"delivery": keys.keyed("listing", listing)}
-    return materialize(context, files, config, produce, inputs=delivered, extra=extra)
+    return materialize(context, files, config, produce, inputs=found.inputs, extra=found.extra)
+
+
+class _Reading:
+    """One reading of a batch's folder into a draft; files that an earlier version read are taken over from it."""
+
+    def __init__(self, files: Store, inbox: Inbox, batch: str, config: ScansConfig, delivered: Delivered, draft: Draft):
+        from fusc_pipeline.scans.batch import Report
+
+        self._inbox, self._batch, self._config, self._delivered, self._draft = inbox, batch, config, delivered, draft
+        self._before, self._known = _held(files, batch, draft.recipe.key)
+        self.report = Report()
+        self.rejected: list[dict] = []
+        self.reused = 0
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The frames in the order of their files' paths, whether read now or before, a row group each."""
+        for group in in_groups(self._frames(), ROWS_PER_GROUP):
+            new = pa.Table.from_pylist([item for item in group if isinstance(item, dict)], schema=SCANS)
+            old = [item for item in group if isinstance(item, str)]
+            if old:
+                kept = self._before.take(old)
+                new = pa.concat_tables([new, pa.Table.from_arrays(kept.columns, schema=SCANS)])
+            ids = [item if isinstance(item, str) else item["image_id"] for item in group]
+            yield in_order(new, ids).combine_chunks()
+
+    def _frames(self) -> Iterator[dict | str]:
+        """The row of each frame that was read, the image_id of each that is held already."""
+        from fusc_pipeline.scans.archives import ArchiveLimits
+        from fusc_pipeline.scans.batch import Rejection, Reused, iter_batch
+        from fusc_pipeline.scans.reading import ReadLimits
+
+        config, most = self._config, self._config.max_file_mb << 20
+        outcomes = iter_batch(
+            self._delivered.folder,
+            self._delivered.keys,
+            ReadLimits(max_file_bytes=most, frames_per_clip=config.frames_per_clip),
+            config.subject_pattern,
+            self._known,
+            config.workers,
+            data_set=self._delivered.data_set,
+            archive_limits=ArchiveLimits(max_total_bytes=config.max_archive_gb << 30, max_member_bytes=most),
+            scratch=self._inbox.private / "unpacked",
+            report=self.report,
+        )
+        for outcome in outcomes:
+            if isinstance(outcome, Rejection):
+                self.rejected.append(outcome.row)
+            elif isinstance(outcome, Reused):
+                self.reused += 1
+                yield from outcome.frames
+            else:
+                yield outcome.row
+
+    def publish_refusals(self) -> None:
+        """Put what was not taken beside the frames, and its names into the private folder."""
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.Table.from_pylist(self.rejected, schema=REJECTED_SCANS), self._draft.path(REJECTED))
+        self._inbox.remember_names(self._batch, self.report.names)
+
+    def close(self) -> None:
+        if self._before is not None:
+            self._before.close()
+
+
+def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapping]:
+    """(the frames of the version in use, the files they are of), where the same recipe made it."""
+    import pyarrow.parquet as pq
+
+    if not files.same_recipe("scans", batch, recipe):
+        return None, {}
+    from fusc_pipeline.scans.outcomes import known_files
+
+    folder = files.folder("scans", batch)
+    rejected = pq.read_table(folder / REJECTED, schema=REJECTED_SCANS)
+    columns = ["source_sha256", "file_key", "image_id", "frame_index"]
+    return ImageRows(folder / "table.parquet"), known_files(files.table("scans", batch, columns), rejected)
 
 
 def _counts(path: Path, layout: str) -> dict:

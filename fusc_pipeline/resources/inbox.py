@@ -3,16 +3,14 @@
 The registry holds local paths, so it stays in the private folder of the data root (mode 0700) and goes nowhere else.
 """
 
-import contextlib
 import itertools
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fusc_pipeline.atomic import replace_text
 from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.scans.contents import folder_listing, read_content
 
 
 class Inbox:
@@ -64,7 +62,7 @@ class Inbox:
         any other folder's name may be a patient's. A folder that was added before keeps its key.
         """
         folder = Path(folder).resolve()
-        if folder.parent == (self.root / "inbox").resolve():
+        if folder.parent == self.drop.resolve():
             return folder.name
         known = {path.stem: self._read(path.stem).get("folder") for path in (self.private / "batches").glob("*.json")}
         for batch, place in sorted(known.items()):
@@ -75,7 +73,7 @@ class Inbox:
     def folder(self, batch: str) -> Path:
         """The batch's folder: the registered one, else `<root>/inbox/<batch>`; raises BadInput when neither exists."""
         known = self._read(batch)
-        folder = Path(known["folder"]) if known else self.root / "inbox" / batch
+        folder = Path(known["folder"]) if known else self.drop / batch
         if not folder.is_dir():
             raise BadInput(f"the folder of batch {batch!r} is gone or was never added; run: fusc add-batch <folder>")
         return folder
@@ -94,16 +92,45 @@ class Inbox:
 
         A file that goes away while the folder is listed is left out: the next listing differs from this one.
         """
-        folder = self.folder(batch)
-        entries = []
-        for parent, folders, names in os.walk(folder):
-            for name in (*folders, *names):
-                with contextlib.suppress(FileNotFoundError):
-                    path = Path(parent, name)
-                    facts = path.lstat()
-                    place = os.fsencode(path.relative_to(folder)).hex()  # a name may be no valid text
-                    entries.append((place, facts.st_mode, facts.st_size, facts.st_mtime_ns))
-        return digest(sorted(entries))
+        return folder_listing(self.folder(batch))
+
+    def content(self, batch: str, folder: Path | None = None) -> tuple[str, str]:
+        """(listing, hash of the content) of the batch's folder; files that did not change are not hashed again.
+
+        The listing is empty when the folder changed meanwhile.
+
+        folder: of a batch that is not registered yet. The hash is of delivered bytes: key it before it is written into
+        anything but the private folder. Raises as `scans.contents.read_content` does.
+        """
+        folder = folder or self.folder(batch)
+        memo = self.private / "contents" / f"{batch}.json"
+        known = _read_json(memo)
+        listing = folder_listing(folder)
+        if known.get("listing") == listing:
+            return listing, known["content"]
+        found = read_content(folder, known.get("files", {}))
+        # A folder that changed meanwhile is looked at again the next time; its files are known nevertheless.
+        listing = listing if folder_listing(folder) == listing else ""
+        self._write(memo, {"listing": listing, "content": found.hash, "files": dict(found.facts)})
+        return listing, found.hash
+
+    def registered(self) -> dict[str, Path]:
+        """Every registered batch and its folder, sorted by key."""
+        keys = sorted(path.stem for path in (self.private / "batches").glob("*.json"))
+        return {key: Path(entry["folder"]) for key in keys if (entry := self._read(key))}
+
+    @property
+    def drop(self) -> Path:
+        """The folder that deliveries are dropped into, one folder each."""
+        return self.root / "inbox"
+
+    def looks(self) -> dict:
+        """What `keep_looks` kept, {} at first."""
+        return _read_json(self.private / "arrivals.json")
+
+    def keep_looks(self, looks: Mapping) -> None:
+        """Keep what was seen of the inbox, for the next look (names of folders are in it: owner only)."""
+        self._write(self.private / "arrivals.json", dict(looks))
 
     def remember_names(self, batch: str, names: Mapping[str, str]) -> None:
         """Keep which file (path within the batch) stands behind each file_key, for the owner only (mode 0600)."""
@@ -111,10 +138,7 @@ class Inbox:
 
     def file_names(self, batch: str) -> dict[str, str]:
         """file_key -> path within the batch; empty when the batch was never read here."""
-        try:
-            return json.loads((self.private / "files" / f"{batch}.json").read_text())
-        except FileNotFoundError:
-            return {}
+        return _read_json(self.private / "files" / f"{batch}.json")
 
     def _write(self, path: Path, content: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +149,11 @@ class Inbox:
         return self.private / "batches" / f"{batch}.json"
 
     def _read(self, batch: str) -> dict:
-        try:
-            return json.loads(self._entry(batch).read_text())
-        except FileNotFoundError:
-            return {}
+        return _read_json(self._entry(batch))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}

@@ -9,7 +9,7 @@ import itertools
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,9 +94,9 @@ def iter_batch(
     data_set, report = data_set or DataSet(), report or Report()
     archive_limits = archive_limits or ArchiveLimits(max_member_bytes=limits.max_file_bytes)
     seen: set[str] = set()
-    held: dict[str, dict[str, Collection[str]]] = {}
-    for (source, file_key), image_ids in known.items():
-        held.setdefault(file_key, {})[source] = image_ids
+    held: dict[str, dict[str, Mapping[str, int]]] = {}
+    for (source, file_key), frames in known.items():
+        held.setdefault(file_key, {})[source] = frames
     waiting: deque[BatchFile] = deque()  # handed out to be read, outcomes not seen yet
 
     def jobs() -> Iterator[tuple]:
@@ -117,11 +117,11 @@ def iter_batch(
 
 
 def scan_file(
-    file: BatchFile, keys: KeyRing, limits: ReadLimits, pattern: re.Pattern[str], held: Mapping[str, Collection[str]]
+    file: BatchFile, keys: KeyRing, limits: ReadLimits, pattern: re.Pattern[str], held: Mapping[str, Mapping[str, int]]
 ) -> list[Outcome]:
     """Outcomes of one file on its own, duplicates not looked for. Safe to run in another process.
 
-    held: source_sha256 -> image_ids of the rows that are known for this file.
+    held: source_sha256 -> image_id: frame_index of the rows that are known for this file.
     """
     file_key = file_key_of(file, keys)
     size, source = 0, None
@@ -134,7 +134,7 @@ def scan_file(
             raise RejectedScan("too_large", f"{size} bytes, more than {limits.max_file_bytes}")
         source = hashing.sha256_file(file.path)
         if source in held:
-            return [Reused(source, file_key, tuple(held[source]))]
+            return [Reused(source, file_key, held[source])]
         for frame in read_scan(file.path, limits):
             facts = _file_facts(file, frame, keys, pattern) | {"file_key": file_key, "source_sha256": source}
             try:

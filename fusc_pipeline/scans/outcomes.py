@@ -4,7 +4,7 @@ Reading the files is `batch`'s part.
 """
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from fusc_pipeline.scans.files import BatchFile
 from fusc_pipeline.scans.frames import RejectedScan
 from fusc_pipeline.scans.identity import KeyRing
 
-KnownFiles = Mapping[tuple[str, str], Collection[str]]
-"""(source_sha256, file_key) -> image_ids of a file whose rows are held already."""
+KnownFiles = Mapping[tuple[str, str], Mapping[str, int]]
+"""(source_sha256, file_key) -> image_id: its frame_index, of each frame of a file whose rows are held already."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,32 @@ class Rejection:
 
 @dataclass(frozen=True)
 class Reused:
-    """A file that was read before: the caller carries over its rows of `image_ids` and no others."""
+    """A file that was read before: the caller takes over its rows of `frames`, and no others."""
 
     source_sha256: str
     file_key: str
-    image_ids: tuple[str, ...]
+    frames: Mapping[str, int]  # image_id: frame_index
+
+    @property
+    def image_ids(self) -> tuple[str, ...]:
+        return tuple(self.frames)
 
 
 Outcome = ScanRow | Rejection | Reused
 
 
-def known_files(scans: pa.Table, rejected: pa.Table) -> dict[tuple[str, str], tuple[str, ...]]:
+def known_files(scans: pa.Table, rejected: pa.Table) -> dict[tuple[str, str], dict[str, int]]:
     """What `iter_batch` may take over from the tables of an earlier run with the same key and settings.
 
     Files with a refused frame are left out: what a frame duplicates depends on the other files, so they are read again.
     """
     partly = set(rejected.column("file_key").to_pylist())
-    found: dict[tuple[str, str], list[str]] = {}
-    columns = (scans.column(name).to_pylist() for name in ("source_sha256", "file_key", "image_id"))
-    for source, file_key, image_id in zip(*columns, strict=True):
+    found: dict[tuple[str, str], dict[str, int]] = {}
+    columns = (scans.column(name).to_pylist() for name in ("source_sha256", "file_key", "image_id", "frame_index"))
+    for source, file_key, image_id, frame_index in zip(*columns, strict=True):
         if file_key not in partly:
-            found.setdefault((source, file_key), []).append(image_id)
-    return {file: tuple(ids) for file, ids in found.items()}
+            found.setdefault((source, file_key), {})[image_id] = frame_index
+    return found
 
 
 def rejection(
@@ -100,15 +104,14 @@ def without_duplicates(outcome: Outcome, file: BatchFile, seen: set[str]) -> Ite
         yield outcome
         return
     if isinstance(outcome, Reused):
-        kept = tuple(image_id for image_id in outcome.image_ids if image_id not in seen)
+        kept = {image_id: index for image_id, index in outcome.frames.items() if image_id not in seen}
         seen.update(kept)
         if kept:
             yield Reused(outcome.source_sha256, outcome.file_key, kept)
-        repeats = len(outcome.image_ids) - len(kept)
-        if repeats:
-            size = size_now(file)
-            refusal = RejectedScan("duplicate", f"{repeats} of its frames")
-            yield rejection(file, outcome.file_key, outcome.source_sha256, size, refusal)
+        for image_id, index in outcome.frames.items():
+            if image_id not in kept:
+                refusal = RejectedScan("duplicate")
+                yield rejection(file, outcome.file_key, outcome.source_sha256, size_now(file), refusal, index)
         return
     row = outcome.row
     if row["image_id"] in seen:

@@ -422,7 +422,7 @@ def test_a_grown_delivery_decodes_no_known_member_again(delivery):
     refused = {o.row["file_key"] for o in first if isinstance(o, Rejection)}
     for row in (o.row for o in first if isinstance(o, ScanRow)):
         if row["file_key"] not in refused:
-            known.setdefault((row["source_sha256"], row["file_key"]), []).append(row["image_id"])
+            known.setdefault((row["source_sha256"], row["file_key"]), {})[row["image_id"]] = row["frame_index"]
     zipped(delivery / "three.zip", [("e.png", png(4))])
     again, _ = read(delivery, known=known)
     assert sum(isinstance(o, Reused) for o in again) == 4
