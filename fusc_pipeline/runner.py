@@ -8,6 +8,7 @@ import dagster as dg
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.defs.step import WORKER_TAG
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.presets import apply_setting, check_run_config, house_preset, left_out, load_preset
@@ -23,7 +24,7 @@ SHOWN = "cluster_report"
 
 
 def run(batch: str | None, preset: str | None, selection: str, settings: Sequence[str]) -> int:
-    """Materialise `selection` for `batch` (None: every batch's own assets first, then the corpus's once).
+    """Materialise `selection` for `batch` (None: for every batch and the corpus, in the order of `_steps`).
 
     "*" for an external batch trains nothing: its own assets are made, and the finished models are tested on it.
 
@@ -43,7 +44,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
         resource = StoreResource()
         for sentence in reconcile(instance, resource.get(), resource.inbox()):
             print(f"-- mended: {sentence}")
-        steps = _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name))
+        steps = _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name), graph)
         if batch is not None and selection == "*" and StoreResource().inbox().is_external(batch):
             steps = _external_steps(batch, keys, steps)
         for partition, chosen in steps:
@@ -94,8 +95,12 @@ def config_fields(definitions: dg.Definitions) -> dict[str, dict]:
     }
 
 
-def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str]):
-    """(partition, asset keys) of each run: everything at once for one batch, else batches first and then the rest."""
+def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str], graph):
+    """(partition, asset keys) of each run: everything at once for one batch.
+
+    For all: each batch's own assets, then what is made once for the corpus up to the model in service, then each batch
+    is assigned with that model, then what is made from the assignments.
+    """
     per_batch = {key for key in keys if key.to_user_string() in PARTITIONED}
     if batch is not None:
         if batch not in known:
@@ -104,10 +109,28 @@ def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str]):
         return
     if per_batch and not known:
         raise BadInput("there is no scan batch yet; add one: fusc add-batch <folder>")
-    for key in known if per_batch else ():
-        yield key, per_batch
-    if keys - per_batch:
-        yield None, keys - per_batch
+    assigned = {key for key in per_batch if key.to_user_string() == ASSIGNMENTS}
+    once = keys - per_batch
+    last = _made_from(assigned, graph) & once
+    for partition, chosen in (
+        *((key, per_batch - assigned) for key in known),
+        (None, once - last),
+        *((key, assigned) for key in known),
+        (None, last),
+    ):
+        if chosen:
+            yield partition, chosen
+
+
+def _made_from(keys: set[dg.AssetKey], graph) -> set[dg.AssetKey]:
+    """Every asset downstream of these."""
+    found: set[dg.AssetKey] = set()
+    waiting = list(keys)
+    while waiting:
+        for child in graph.get(waiting.pop()).child_keys - found:
+            found.add(child)
+            waiting.append(child)
+    return found
 
 
 def _external_steps(batch: str, keys: set[dg.AssetKey], steps: Iterable):
@@ -116,8 +139,9 @@ def _external_steps(batch: str, keys: set[dg.AssetKey], steps: Iterable):
     `steps` are those of any batch: they refuse an unknown one.
     """
     next(iter(steps))
-    yield batch, {key for key in keys if key.to_user_string() in PARTITIONED}
     files = StoreResource().get()
+    without = set() if files.record(IN_SERVICE) else {ASSIGNMENTS}
+    yield batch, {key for key in keys if key.to_user_string() in PARTITIONED - without}
     if files.record("corpus") is None:
         print(f"-- batch {batch} is external and waits: no model was trained yet; train on another batch: fusc run")
         return

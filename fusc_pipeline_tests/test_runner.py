@@ -23,7 +23,7 @@ def root(tmp_path, monkeypatch):
 def steps(batch: str, known=("planes",)) -> list:
     graph = build_definitions().resolve_asset_graph()
     keys = set(graph.materializable_asset_keys)
-    found = runner._external_steps(batch, keys, runner._steps(batch, keys, known))
+    found = runner._external_steps(batch, keys, runner._steps(batch, keys, known, graph))
     return [(partition, {key.to_user_string() for key in chosen}) for partition, chosen in found]
 
 
@@ -34,15 +34,30 @@ def published(store: Store, *assets: str) -> None:
 
 
 def test_an_external_batch_trains_nothing(root, capsys):
-    assert steps("planes") == [("planes", set(PARTITIONED))]
+    assert steps("planes") == [("planes", PARTITIONED - {"batch_assignments"})]
     assert "is external and waits: no model was trained yet" in capsys.readouterr().out
     store = Store(root / "data")
     published(store, "corpus")
     assert steps("planes")[1:] == [(None, {"external_purity"})]
+    published(store, "model_in_service")
+    assert steps("planes")[0] == ("planes", set(PARTITIONED))
     published(store, "cluster_report")
     assert steps("planes")[1:] == [(None, {"external_purity", "cluster_report"})]
     with pytest.raises(BadInput, match="there is no batch 'other'"):
         steps("other")
+
+
+def test_all_batches_are_assigned_once_the_model_stands():
+    graph = build_definitions().resolve_asset_graph()
+    keys = set(graph.materializable_asset_keys)
+    steps = runner._steps(None, keys, ["a", "b"], graph)
+    found = [(partition, {key.to_user_string() for key in chosen}) for partition, chosen in steps]
+    own = PARTITIONED - {"batch_assignments"}
+    assert found[:2] == [("a", own), ("b", own)]
+    assert found[2][0] is None and "model_in_service" in found[2][1] and not found[2][1] & PARTITIONED
+    assert found[3:5] == [("a", {"batch_assignments"}), ("b", {"batch_assignments"})]
+    assert set().union(*(chosen for _, chosen in found)) == {key.to_user_string() for key in keys}
+    assert [p for p, _ in runner._steps("a", keys, ["a", "b"], graph)] == ["a"]
 
 
 def test_the_mark_stays_until_it_is_taken_back(root, capsys):

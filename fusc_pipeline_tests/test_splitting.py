@@ -42,3 +42,43 @@ def test_one_seed_gives_one_split_and_another_seed_another():
 def test_one_subject_cannot_be_split():
     with pytest.raises(BadInput, match="the corpus has 1 subject"):
         split_by_subject(["a", "a"], [None, None])
+
+
+def corpus(first: int, last: int):
+    """Ten frames of each subject, of one, two or three views each, a quarter of them without a label."""
+    views = ("Brain", "Femur", "Spine", "Kidney")
+    rows = [(f"s{s}", views[(s + f * s) % 4] if f % 4 else None) for s in range(first, last) for f in range(10)]
+    return [s for s, _ in rows], [v for _, v in rows]
+
+
+@settings(deadline=None, max_examples=40)
+@given(images, st.randoms(use_true_random=False))
+def test_the_order_of_delivery_decides_nothing(rows, random):
+    shuffled = random.sample(rows, len(rows))
+    splits = []
+    for order in (rows, shuffled):
+        subjects = [f"s{s}" for s, _ in order]
+        splits.append(dict(zip(subjects, split_by_subject(subjects, [v for _, v in order], 0.2, 1), strict=True)))
+    assert splits[0] == splits[1]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_growth_by_a_tenth_moves_few_subjects(seed):
+    subjects, views = corpus(0, 200)
+    more, further = corpus(200, 220)
+    before = dict(zip(subjects, split_by_subject(subjects, views, 0.2, seed), strict=True))
+    grown = split_by_subject(subjects + more, views + further, 0.2, seed)
+    after = dict(zip(subjects + more, grown, strict=True))
+    moved = [s for s in before if before[s] != after[s]]
+    assert len(moved) <= 12  # of 200; a division made anew moves about 60
+    assert sum(before[s] == after[s] == "test" for s in before) >= 30
+    assert grown.count("test") == pytest.approx(440, abs=22)
+
+
+def test_shares_are_kept_with_few_subjects():
+    subjects, views = corpus(0, 45)
+    splits = split_by_subject(subjects, views)
+    assert splits.count("test") / 450 == pytest.approx(0.2, abs=0.03)
+    for view in set(views):
+        mine = [s for s, v in zip(splits, views, strict=True) if v == view]
+        assert mine.count("test") / len(mine) == pytest.approx(0.2, abs=0.12), view
