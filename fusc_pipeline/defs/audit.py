@@ -17,7 +17,7 @@ from fusc_pipeline.compute import usable_cores
 from fusc_pipeline.defs.attention_audit import AttentionConfig, MapPicture, look
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
-from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
+from fusc_pipeline.defs.materialize import ParallelConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.models import clean_pngs
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.uncleaned import side_by_side
@@ -91,11 +91,7 @@ def inpainting_audit(
     files = store.get()
     with refusals(discreet=False):  # a missing table stays missing: not to be tried again
         corpus = files.table("corpus", columns=["image_id", "scan_batch", "subject_key", "view", "split"])
-        inputs = {
-            f"{asset}/{batch}": files.require(asset, batch).data_version
-            for batch in sorted(corpus.column("scan_batch").unique().to_pylist())
-            for asset in TEXT_STAGE
-        }
+        inputs = batch_versions(files, TEXT_STAGE, sorted(corpus.column("scan_batch").unique().to_pylist()))
 
     def audit(draft):
         import pyarrow.compute as pc

@@ -1,14 +1,23 @@
 """The corpus: which images exist, whose they are, what they are called, and in which split. The only fan-in."""
 
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
+from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CORPUS
+
+# Beside the corpus's table: which cleaned picture stands behind each image. The table alone would be the same after
+# cleaning anew, and what was trained on the pictures before would pass for made from these.
+PIXELS = "pixels.parquet"
+MADE_FROM = ("clean_images", "pseudo_labels")
 
 
 class CorpusConfig(AssetConfig):
@@ -24,28 +33,29 @@ class CorpusConfig(AssetConfig):
     deps=["scans", "pseudo_labels", "clean_images"],
     group_name="dataset",
     kinds={"parquet"},
-    code_version="2",
+    code_version="3",
     metadata=column_schema("corpus"),
 )
 def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: StoreResource) -> dg.MaterializeResult:
     """Manifest of the clean images of all batches, divided 80/20 by subject and stratified by view.
 
-    A batch counts once both its clean images and its pseudo-labels stand. An image delivered in two batches is listed
-    once. What a public data set says of an image is carried along and decides nothing. External batches (`fusc
-    add-batch --external`) are left out: nothing is trained on them, `external_purity` tests models on them.
+    A batch counts once both its clean images and its pseudo-labels stand and passed their checks. An image delivered in
+    two batches is listed once. What a public data set says of an image is carried along and decides nothing. External
+    batches (`fusc add-batch --external`) are left out: nothing is trained on them, `external_purity` tests models on
+    them.
     Everything after this asset depends on it alone, however many batches there are.
     """
     files = store.get()
-    batches, external = ready_batches(store)
-    inputs = {
-        f"{asset}/{batch}": files.require(asset, batch).data_version
-        for batch in batches
-        for asset in ("clean_images", "pseudo_labels")
-    }
+    batches, external, refused = ready_batches(store)
+    for batch, words in refused.items():
+        context.log.warning(f"corpus: batch {batch} is left out, it failed a check ({words})")
+    inputs = batch_versions(files, MADE_FROM, batches)
     # The scans may have been deleted to save space; nothing but what a public data set said of them is missing then.
     inputs |= {f"scans/{batch}": record.data_version for batch in batches if (record := files.record("scans", batch))}
 
     def produce(draft):
+        import pyarrow.parquet as pq
+
         from fusc_pipeline.splitting import split_by_subject
 
         rows: dict[str, dict] = {}
@@ -76,6 +86,9 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
                 "train on with `fusc add-batch <folder>`, or take a mark back with `fusc add-batch <its folder> "
                 "--no-external`"
             )
+        if refused and not rows:
+            told = "; ".join(f"{batch}: {words}" for batch, words in refused.items())
+            raise BadInput(f"every batch of the corpus failed a check ({told}); mend them and materialise them again")
         if not rows:
             raise BadInput(
                 "no clean image in any batch: see the reasons in rejected_scans (`fusc files <batch>`) and the "
@@ -88,18 +101,61 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for row, split in zip(ordered, splits, strict=True):
             row["split"] = split
         draft.write_table(pa.Table.from_pylist(ordered, schema=CORPUS))
+        pq.write_table(_cleaned(files, ordered, inputs), draft.path(PIXELS))
         draft.metadata |= _describe(ordered, len(batches), again) | {"external_batches_left_out": len(external)}
+        if refused:
+            draft.metadata["batches_that_failed_a_check"] = ", ".join(refused)
 
     extra = {"external": external} if external else {}
     return materialize(context, files, config, produce, inputs=inputs, extra=extra)
 
 
-def ready_batches(store: StoreResource) -> tuple[list[str], list[str]]:
-    """The batches whose clean images and pseudo-labels stand: (those of the corpus, the external ones), each sorted."""
+class Ready(NamedTuple):
+    """Batches whose clean images and pseudo-labels stand, sorted: those of the corpus, the external ones, and those
+    left out of both, with the words of the check they failed."""
+
+    corpus: list[str]
+    external: list[str]
+    refused: dict[str, str]
+
+
+def ready_batches(store: StoreResource) -> Ready:
+    """What stands, and of that what may be built on."""
     files, inbox = store.get(), store.inbox()
-    ready = sorted(set(files.partitions("clean_images")) & set(files.partitions("pseudo_labels")))
-    external = [batch for batch in ready if inbox.is_external(batch)]
-    return [batch for batch in ready if batch not in external], external
+    ready = Ready([], [], {})
+    for batch in sorted(set.intersection(*(set(files.partitions(asset)) for asset in MADE_FROM))):
+        if refusal := next(filter(None, (files.refusal(asset, batch) for asset in MADE_FROM)), None):
+            ready.refused[batch] = refusal
+        else:
+            (ready.external if inbox.is_external(batch) else ready.corpus).append(batch)
+    return ready
+
+
+def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.Table:
+    """image_id, scan_batch and the SHA-256 of the cleaned picture of each of these images.
+
+    What the corpus in use says of a batch that is still the same is taken over: only new batches are read.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    known: dict[tuple[str, str], str] = {}
+    before = files.record("corpus")
+    if before and (files.place(before) / PIXELS).exists():
+        cleaned = {name: version for name, version in inputs.items() if name.startswith("clean_images/")}
+        same = {n.partition("/")[2] for n, version in cleaned.items() if before.inputs.get(n) == version}
+        for row in pq.ParquetFile(files.place(before) / PIXELS).read().to_pylist():
+            if row["scan_batch"] in same:
+                known[row["scan_batch"], row["image_id"]] = row["clean_sha256"]
+    wanted = [(row["scan_batch"], row["image_id"]) for row in rows]
+    for batch in dict.fromkeys(batch for batch, image in wanted if (batch, image) not in known):
+        images = files.dataset("clean_images", batch)
+        passed_on = pc.field("quarantined").is_null()
+        for piece in images.to_batches(columns=["image_id", "image"], filter=passed_on, batch_size=64):
+            for row in piece.to_pylist():
+                known[batch, row["image_id"]] = sha256(row["image"]["bytes"]).hexdigest()
+    columns = {"image_id": [i for _, i in wanted], "scan_batch": [b for b, _ in wanted]}
+    return pa.table(columns | {"clean_sha256": [known[place] for place in wanted]})
 
 
 def own_facts(files: Store, batch: str) -> dict[str, dict]:

@@ -2,21 +2,25 @@
 
 import os
 import shutil
+from importlib import resources
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.defs.clustering import MODELS
-from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
+from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.preview import image_markdown
-from fusc_pipeline.defs.report_input import report_input, shown_gallery
+from fusc_pipeline.defs.report_input import ENCODERS, report_input, shown_gallery
+from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 
 GROUP = "evaluation"
 PAGE = "report.html"
+# Whose networks, learning curves and figures the page shows, beside what its tables are made from.
+TOLD_OF = (*(f"{encoder}_{part}" for encoder in ENCODERS for part in ("encoder", "neighbors")), *MODELS)
 
 
 @dg.asset(
@@ -124,11 +128,8 @@ def cluster_report(
     """
     files = store.get()
     batches = sorted(corpus.read(["scan_batch"]).column(0).unique().to_pylist())
-    inputs = {
-        f"{asset}/{batch}": files.require(asset, batch).data_version
-        for batch in batches
-        for asset in ("rejected_scans", "pseudo_labels", "clean_images")
-    }
+    inputs = batch_versions(files, ("rejected_scans", "pseudo_labels", "clean_images"), batches)
+    inputs |= {name: record.data_version for name in TOLD_OF if (record := files.record(name))}
 
     def produce(draft):
         from fusc_pipeline.evaluation.report import render_report
@@ -139,13 +140,20 @@ def cluster_report(
 
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
     upstream += ["external_purity", "inpainting_audit", "label_audit"]
-    result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs)
+    extra = {"templates": _templates()}
+    result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs, extra=extra)
     page = files.folder("cluster_report") / PAGE
     temporary = files.root / f".{PAGE}.tmp-{os.getpid()}"
     shutil.copyfile(page, temporary)
     os.replace(temporary, files.root / PAGE)
     context.log.info(f"cluster_report: open {files.root / PAGE}")
     return result
+
+
+def _templates() -> str:
+    """What changes with the page's templates, styles and scripts."""
+    folder = resources.files("fusc_pipeline.evaluation") / "templates"
+    return digest({entry.name: entry.read_text() for entry in folder.iterdir() if entry.is_file()})
 
 
 def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list[str]:

@@ -65,7 +65,9 @@ def external_purity(
     k-means is fitted on the corpus. An image that the corpus holds too is left out and counted.
     """
     files = store.get()
-    _, batches = ready_batches(store)
+    _, batches, refused = ready_batches(store)
+    for batch, words in refused.items():
+        context.log.warning(f"external_purity: batch {batch} is left out, it failed a check ({words})")
     models = rows_to_score(files, context.log) if batches else []
     upstream = sorted({"corpus", *(name for model in models for name in MODELS[model].upstream)}) if batches else []
     versions = {
@@ -106,7 +108,10 @@ def external_purity(
         if empty:
             draft.metadata["batches_without_an_image_to_score"] = ", ".join(empty)
 
-    return materialize(context, files, config, produce, upstream=upstream, inputs=versions)
+    from fusc_pipeline.text.lexicon import lexicon_identity
+
+    words = lexicon_identity() if batches else {}  # which classes no view shows
+    return materialize(context, files, config, produce, upstream=upstream, inputs=versions, extra=words)
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,8 @@ def _apply(
 ) -> Iterator[tuple[dict, list[pa.Table]]]:
     """(row of `EXTERNAL_PURITY`, tables of PREDICTED) of every fit of every model, and of K = classes."""
     known = images.known
-    version = digest(["external", known.scan_batch, images.table.column("image_id").to_pylist()])
+    cleaned = files.require("clean_images", known.scan_batch).data_version
+    version = digest(["external", known.scan_batch, cleaned, images.table.column("image_id").to_pylist()])
 
     @cache
     def seen_at(size: int, resize: str) -> ImagePixels:

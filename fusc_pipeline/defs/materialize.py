@@ -95,7 +95,7 @@ def materialize(
     partition = context.partition_key if context.assets_def.partitions_def is not None else None
 
     def decide() -> Plan:
-        versions = {name: _upstream_version(store, name, partition) for name in upstream}
+        versions = {name: upstream_version(store, name, partition) for name in upstream}
         code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
         return Plan(Recipe(code_version, config.deciding(), extra or {}), {**versions, **(inputs or {})})
 
@@ -125,7 +125,8 @@ def _unchanged(context: dg.AssetExecutionContext, store: Store, found: Record) -
     return _result(store, found, cache="hit")
 
 
-def _upstream_version(store: Store, name: str, partition: str | None) -> str:
+def upstream_version(store: Store, name: str, partition: str | None = None) -> str:
+    """The data version of an asset in use, to build on. Raises BadInput when it was not made or failed a check."""
     part = partition if name in PARTITIONED else None
     version = store.require(name, part).data_version
     if refusal := store.refusal(name, part):
@@ -134,6 +135,11 @@ def _upstream_version(store: Store, name: str, partition: str | None) -> str:
             f"{name}{where} failed a check, so nothing is built on it ({refusal}). Mend it and materialise it again."
         )
     return version
+
+
+def batch_versions(store: Store, assets: Sequence[str], batches: Sequence[str]) -> dict[str, str]:
+    """asset/batch → data version, for what is made of many batches. Raises BadInput as `upstream_version` does."""
+    return {f"{asset}/{batch}": upstream_version(store, asset, batch) for batch in batches for asset in assets}
 
 
 # Assets made per scan batch; an asset outside this set is made once for the whole corpus. Only these see delivered

@@ -73,6 +73,7 @@ def burned_in_text(
     The string itself is dropped (it may be a name) unless `keep_text` is set. Frames read before are not read again.
     """
     from fusc_pipeline.text.engines import engine_factory, engine_identity
+    from fusc_pipeline.text.lexicon import lexicon_identity
 
     files, batch = store.get(), context.partition_key
 
@@ -96,9 +97,14 @@ def burned_in_text(
 
     def produce(draft):
         wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
-        new, kept = grow_table(files, draft, "burned_in_text", batch, draft.recipe.key, BURNED_IN_TEXT, wanted, read)
-        raw_text = "kept; it may hold names" if config.keep_text else "not kept"
-        draft.metadata |= {"frames": len(wanted), "frames_read_now": new, "frames_kept": kept, "raw_text": raw_text}
+        grown = grow_table(files, draft, "burned_in_text", batch, draft.recipe.key, BURNED_IN_TEXT, wanted, read)
+        draft.metadata |= {
+            "frames": len(wanted),
+            "frames_read_now": grown.computed,
+            "frames_kept": grown.kept,
+            "frames_kept_from_other_batches": grown.from_other_batches,
+            "raw_text": "kept; it may hold names" if config.keep_text else "not kept",
+        }
 
     return materialize(
         context,
@@ -106,7 +112,7 @@ def burned_in_text(
         config,
         produce,
         upstream=["scans"],
-        extra=engine_identity(config.engine, config.canvas),
+        extra=engine_identity(config.engine, config.canvas) | lexicon_identity(),
         incremental=True,
     )
 

@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
+from fusc_pipeline.hashing import digest
 from fusc_pipeline.views import VIEWS
 
 
@@ -64,6 +65,16 @@ _STOP_WORDS = (
 )
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 # Aliases that hold a stop word as one of theirs ("4 CHAMBER HEART") are matched before the stop words are looked at.
+
+# Hash of the words with which frames were read before recipes named any. While it holds, those readings stand.
+_UNNAMED = "0484220b7ff36f38cf453e337707f99c9455e9eb4608b2a0370e17af44798231"
+
+
+def lexicon_identity() -> dict[str, str]:
+    """What of the words above decides a reading, for its fingerprint: a changed word list reads every frame again."""
+    words = digest([ALIASES, sorted(QUALIFIERS), sorted(STOP_WORDS)])
+    return {} if words == _UNNAMED else {"lexicon": words}
+
 
 # A number with a unit is a measurement or a setting.
 _UNIT = re.compile(r"\d\s*(CM|MM|HZ|KHZ|MHZ|DB|FPS|BPM|ML|%)|\d\s*W\s*\d|\d+[.:]\d+")
