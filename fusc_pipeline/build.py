@@ -12,6 +12,7 @@ from fusc_pipeline.defs import (
     checks,
     checks_batches,
     checks_quality,
+    checks_service,
     checks_tables,
     cleaning,
     clustering,
@@ -46,7 +47,7 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     assets = dg.load_assets_from_modules([*ours, evaluation, external, service, assignments])
     return dg.Definitions(
         assets=assets,
-        asset_checks=check_steps(checks_of(checks_tables, checks, checks_batches, checks_quality)),
+        asset_checks=check_steps(checks_of(checks_tables, checks, checks_batches, checks_quality, checks_service)),
         jobs=preset_jobs(),
         sensors=[reconcile_runs],
         loggers={"plain": plain, "console": dg.colored_console_logger},

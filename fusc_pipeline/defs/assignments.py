@@ -11,7 +11,7 @@ from pydantic import Field
 
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
-from fusc_pipeline.defs.incremental import grow_table
+from fusc_pipeline.defs.incremental import basis_of, grow_table
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import ComputeConfig, clean_pngs, log_device
 from fusc_pipeline.defs.partitions import scan_batches
@@ -57,7 +57,7 @@ def batch_assignments(
     files, batch = store.get(), context.partition_key
     with refusals(discreet=False):
         model = require_served(files)
-    labels = files.record("pseudo_labels", batch)
+    labels, cleaning = (files.record(asset, batch) for asset in ("pseudo_labels", "clean_images"))
 
     def produce(draft):
         wanted = _clean_images(files, batch)
@@ -73,13 +73,18 @@ def batch_assignments(
             yield from _rows(files, bundle, model, compute, images, config.neighbors, draft.work)
 
         ids = wanted.column("image_id").to_pylist()
-        new, kept = grow_table(files, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign)
+        # The same frame may have been cleaned on another basis, and so look otherwise, in another batch.
+        cleaned = basis_of(files, "clean_images", batch)
+        grown = grow_table(
+            *(files, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign), basis=cleaned
+        )
         found = _read(draft.path("table.parquet"))
         figures = _drift(files, batch, model, bundle, found, wanted)
         draft.metadata |= {
             "dagster/row_count": len(ids),
-            "images_assigned_now": new,
-            "images_kept": kept,
+            "images_assigned_now": grown.computed,
+            "images_kept": grown.kept,
+            "images_kept_from_other_batches": grown.from_other_batches,
             "model_version": model.number,
             "frames_new_to_model": figures.new,
             DRIFT: figures.plain(),
@@ -95,7 +100,11 @@ def batch_assignments(
         upstream=["clean_images"],
         inputs={"pseudo_labels": labels.data_version} if labels else {},
         # The number alone would do but for a history that was lost.
-        extra={"model": [model.number, model.version, digest(list(model.identities))]},
+        # Images cleaned in another way look otherwise, so rows may be kept only under the same cleaning.
+        extra={
+            "model": [model.number, model.version, digest(list(model.identities))],
+            "cleaning": cleaning.recipe if cleaning else "",
+        },
         incremental=True,
     )
 

@@ -5,7 +5,7 @@ So every figure has an interval, by an effective number of frames, and only what
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,6 +73,13 @@ class Drift:
     def plain(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "Drift":
+        """From what `plain` gave."""
+        shares = {name: Share(**plain[name]) for name in ("unusual", "unsure")}
+        mixes = {name: Mix(**plain[name]) if plain[name] else None for name in ("clusters", "views")}
+        return cls(**{**plain, **shares, **mixes})
 
 
 def effective(frames: int, subjects: int) -> float:
