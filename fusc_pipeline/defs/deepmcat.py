@@ -103,7 +103,7 @@ def _fit(
         len(train),
         settings,
         compute,
-        on_epoch=Progress(context, f"deepmcat K={n_clusters} seed={seed}", settings.epochs),
+        on_epoch=Progress(context, f"deepmcat K={n_clusters} seed={seed}", settings.epochs, fits=config.count()),
         checkpoint=work / f"{fit_name(n_clusters, seed)}.pt",
         run_id=f"deepmcat {config.backbone}",
     )

@@ -58,6 +58,10 @@ class FitsConfig(ComputeConfig):
     )
     seeds: list[int] = Field(default=[0, 1, 2], description="Random seeds; figures are given as mean ± sd over them.")
 
+    def count(self) -> int:
+        """How many fits that makes."""
+        return len(self.n_clusters) * len(self.seeds)
+
 
 def fit_each(
     draft: Draft,

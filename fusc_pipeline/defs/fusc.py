@@ -168,7 +168,7 @@ class _FuscRun:
             self.neighbours,
             settings,
             compute,
-            on_epoch=Progress(context, name, settings.epochs),
+            on_epoch=Progress(context, name, settings.epochs, fits=self.config.count()),
             checkpoint=work / f"{fit_name(n_clusters, seed)}.pt",
             run_id=f"{context.asset_key.to_user_string()} {whole}",
         )

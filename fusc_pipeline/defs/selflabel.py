@@ -130,6 +130,8 @@ def _self_label_fit(
 
     settings = settings_of(config, SelfLabelConfig, seed=seed)
     before = f"fusc_{encoder}"
+    earlier = files.require(before).config
+    fits = len(earlier["n_clusters"]) * len(config.seeds or earlier["seeds"])
     # A head trained on cached embeddings has no backbone weights of its own: the encoder's stay in place.
     backbone = load_backbone(files, compute, f"{encoder}_encoder")
     model = cluster_model(load_fit(files, before, n_clusters, seed), backbone)
@@ -142,7 +144,7 @@ def _self_label_fit(
         len(train),
         settings,
         compute,
-        on_epoch=Progress(context, name, settings.epochs),
+        on_epoch=Progress(context, name, settings.epochs, fits=fits),
         checkpoint=work / f"{fit_name(n_clusters, seed)}.pt",
         run_id=files.require(before).data_version,
     )

@@ -15,6 +15,7 @@ from fusc_pipeline.defs.incremental import grow_table
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table
+from fusc_pipeline.defs.progress import Counting
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
@@ -22,7 +23,6 @@ from fusc_pipeline.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
-LOG_EVERY_IMAGES = 64
 NO_WORD, UNREAD = -1, -2  # in place of a word's index
 
 
@@ -86,14 +86,14 @@ def burned_in_text(
         frames = _frames(files.dataset("scans", batch), todo)
         workers = config.workers or usable_cores()
         reading = read_frames(frames, engine, workers, memory_limit=int(config.memory_gb * 2**30))
+        tell = Counting(context.log.info, "burned_in_text", len(todo))
         for done, found in enumerate(reading, start=1):
             if found.words is None:
                 context.log.warning(f"burned_in_text: frame {found.image_id[:16]} is quarantined: {found.error}")
                 yield found.image_id, [{"image_id": found.image_id, "word": UNREAD}]
             else:
                 yield found.image_id, _word_rows(found.image_id, found.words, config.keep_text)
-            if done % LOG_EVERY_IMAGES == 0:
-                context.log.info(f"burned_in_text: {done} of {len(todo)} frames read")
+            tell(done)
 
     def produce(draft):
         wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
