@@ -99,10 +99,10 @@ def batch_assignments(
         produce,
         upstream=["clean_images"],
         inputs={"pseudo_labels": labels.data_version} if labels else {},
-        # The number alone would do but for a history that was lost.
-        # Images cleaned in another way look otherwise, so rows may be kept only under the same cleaning.
         extra={
+            # The number alone would do but for a history that was lost.
             "model": [model.number, model.version, digest(list(model.identities))],
+            # Images cleaned in another way look otherwise, so rows may be kept only under the same cleaning.
             "cleaning": cleaning.recipe if cleaning else "",
         },
         incremental=True,

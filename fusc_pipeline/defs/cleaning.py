@@ -9,20 +9,20 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.incremental import grow_table
+from fusc_pipeline.defs.incremental import Facts, grow_table
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table, image_strip
+from fusc_pipeline.defs.progress import Counting
 from fusc_pipeline.defs.text import NO_WORD, UNREAD
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.guarded import ordered_map
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CLEAN_IMAGES, CONTENTS
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
-
-LOG_EVERY_IMAGES = 256
 
 
 class CleanImagesConfig(ParallelConfig):
@@ -65,24 +65,29 @@ def clean_images(
         if not todo:
             return
         scans = _scans_to_clean(files.dataset("scans", batch), files.table("burned_in_text", batch), todo)
+        tell = Counting(context.log.info, "clean_images", len(todo))
         for done, row in enumerate(ordered_map(partial(clean_scan, cleaning=cleaning), scans, config.workers), start=1):
             yield row["image_id"], [row]
-            if done % LOG_EVERY_IMAGES == 0:
-                context.log.info(f"clean_images: {done} of {len(todo)} frames cleaned")
+            tell(done)
 
     def produce(draft):
         import pyarrow.compute as pc
         import pyarrow.dataset as pads
 
         _check_contents(config.contents)
-        wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
-        new, kept = grow_table(files, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, wanted, clean)
+        basis, facts = _of_this_batch(files, batch)
+        grown = grow_table(
+            *(files, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, list(basis), clean),
+            basis=basis,
+            facts=facts,
+        )
         table = pads.dataset(draft.path("table.parquet")).to_table(columns=["quarantined", "ink_share", "repairs"])
         quarantined = table.column("quarantined").drop_null()
         draft.metadata |= {
-            "dagster/row_count": len(wanted),
-            "frames_cleaned_now": new,
-            "frames_kept": kept,
+            "dagster/row_count": len(basis),
+            "frames_cleaned_now": grown.computed,
+            "frames_kept": grown.kept,
+            "frames_kept_from_other_batches": grown.from_other_batches,
             "quarantined": len(quarantined),
             "repaired": pc.sum(pc.greater(table.column("repairs"), 0)).as_py() or 0,
             "mean_ink_share": round(pc.mean(table.column("ink_share")).as_py() or 0.0, 5),
@@ -111,6 +116,25 @@ def _check_contents(contents: list[str]) -> None:
     if unknown or not contents:
         what = f"names {unknown[0]!r}, which is nothing a frame can show" if unknown else "is empty"
         raise BadSetting(f"clean_images.contents {what}; list some of {', '.join(CONTENTS)}")
+
+
+def _of_this_batch(files: Store, batch: str) -> tuple[dict[str, str], Facts]:
+    """Of each scan, in order: what decides how it is cleaned beside its pixels (empty for the common case), and whose
+    it is here. The same frame can come with another patient, and with DICOM's region or without, in another batch."""
+    region = ["region_x0", "region_y0", "region_x1", "region_y1"]
+    facts = ["subject_key", "subject_source", "machine"]
+    table = files.table("scans", batch, ["image_id", "content", "region_source", *region, *facts])
+    words = files.table("burned_in_text", batch, ["image_id", "word"]).to_pylist()
+    unread = {row["image_id"] for row in words if row["word"] == UNREAD}
+    basis, own = {}, {}
+    for row in table.to_pylist():
+        identity, parts = row["image_id"], []
+        if row["region_source"] == "dicom":
+            parts.append("dicom " + " ".join(str(row[side]) for side in region))
+        parts += [row["content"]] * (row["content"] != "b_mode") + ["unread"] * (identity in unread)
+        basis[identity] = "; ".join(parts)
+        own[identity] = {name: row[name] for name in facts}
+    return basis, own
 
 
 def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> Iterator:

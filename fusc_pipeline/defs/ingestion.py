@@ -1,6 +1,5 @@
 """Ingestion: delivered files to frames, one scan batch at a time. Reading files is `fusc_pipeline.scans`' part."""
 
-import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -61,12 +60,12 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
     def produce(draft: Draft) -> None:
         if isinstance(found, Gone):
             raise gone("are not there, so they cannot be read again with these settings")
-        with contextlib.closing(_Reading(files, inbox, batch, config, found, draft)) as reading:
-            try:
-                count = draft.write_table(reading.tables())
-            except BadInput:
-                found.check_whole()
-                raise
+        reading = _Reading(files, inbox, batch, config, found, draft)
+        try:
+            count = draft.write_table(reading.tables())
+        except BadInput:
+            found.check_whole()
+            raise
         found.check_whole()
         changed = inbox.listing(batch) != found.listing
         reading.publish_refusals()
@@ -147,10 +146,6 @@ class _Reading:
 
         pq.write_table(pa.Table.from_pylist(self.rejected, schema=REJECTED_SCANS), self._draft.path(REJECTED))
         self._inbox.remember_names(self._batch, self.report.names)
-
-    def close(self) -> None:
-        if self._before is not None:
-            self._before.close()
 
 
 def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapping]:

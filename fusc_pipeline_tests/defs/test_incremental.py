@@ -2,7 +2,7 @@
 
 import pytest
 
-from fusc_pipeline.defs.incremental import MOST_PART_IMAGES, grow_table, part_images
+from fusc_pipeline.defs.incremental import MOST_PART_IMAGES, Grown, grow_table, part_images
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline.schemas import PSEUDO_LABELS
 
@@ -34,22 +34,22 @@ def store(tmp_path):
 
 def test_a_grown_batch_computes_only_its_new_images(store):
     first, done = [f"i{n}" for n in range(5)], []
-    assert grow(store, first, done) == (5, 0)
+    assert grow(store, first, done) == Grown(5, 0, 0)
     done.clear()
-    assert grow(store, [*first, "new"], done) == (1, 5)
+    assert grow(store, [*first, "new"], done) == Grown(1, 5, 0)
     assert done == ["new"] and rows(store) == [*first, "new"]
 
 
 def test_an_image_no_longer_delivered_is_dropped(store):
     grow(store, ["a", "b", "c"], [])
-    assert grow(store, ["a", "c"], []) == (0, 2)
+    assert grow(store, ["a", "c"], []) == Grown(0, 2, 0)
     assert rows(store) == ["a", "c"]
 
 
 def test_another_recipe_computes_everything_again(store):
     grow(store, ["a", "b"], [])
     done = []
-    assert grow(store, ["a", "b"], done, recipe=Recipe("2")) == (2, 0)
+    assert grow(store, ["a", "b"], done, recipe=Recipe("2")) == Grown(2, 0, 0)
     assert done == ["a", "b"]
 
 
