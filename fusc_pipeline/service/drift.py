@@ -24,7 +24,9 @@ class Limits:
 
     unusual: float = setting(0.2, "share of frames unlike the held-out ones (5 % are by definition)", 0.0, 1.0)
     unsure: float = setting(0.2, "share of frames less sure than 95 % of the held-out ones", 0.0, 1.0)
-    mix: float = setting(0.2, "change of the clusters' or views' shares beyond chance (total variation)", 0.0, 1.0)
+    mix: float = setting(
+        0.2, "change of the clusters' or views' shares (total variation) that is more than chance makes", 0.0, 1.0
+    )
     growth: float = setting(0.3, "frames that came since training, as a share of the training frames", 0.0, 100.0)
 
     def __post_init__(self) -> None:
@@ -154,10 +156,10 @@ def verdict(figures: Drift, limits: Limits) -> list[str]:
             f"or more beyond chance, limit {limits.unsure:.0%})"
         )
     for what, change in (("clusters", figures.clusters), ("labelled views", figures.views)):
-        if change is not None and change.beyond > limits.mix:
+        if change is not None and change.beyond > 0 and change.distance > limits.mix:
             found.append(
-                f"the mix of {what} differs by {change.distance:.0%} from the corpus's, {change.beyond:.0%} beyond "
-                f"chance (limit {limits.mix:.0%})"
+                f"the mix of {what} differs by {change.distance:.0%} from the corpus's (limit {limits.mix:.0%}; chance "
+                f"alone stays below {change.by_chance:.0%})"
             )
     if figures.growth is not None and figures.growth > limits.growth:
         found.append(
