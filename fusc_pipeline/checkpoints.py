@@ -3,15 +3,18 @@
 What goes into one is decided by `fusc_pipeline.training`. A leaf module; torch is imported when it is needed.
 """
 
+import contextlib
 import io
 import logging
 import os
 import pickle
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fusc_pipeline.errors import BadInput
+from fusc_pipeline.locks import exclusive
 
 log = logging.getLogger(__name__)
 FORMAT = "fusc-checkpoint-1"
@@ -29,6 +32,13 @@ class Checkpoint:
     def __init__(self, path: Path, digest: str):
         self.path = Path(path)
         self.digest = digest
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Be the only trainer on this file while the block runs; a second one waits, and finds what the first left."""
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        with exclusive(lock, "another trainer on this checkpoint", log.warning):
+            yield
 
     def load(self) -> dict[str, Any] | None:
         import torch

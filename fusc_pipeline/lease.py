@@ -187,6 +187,7 @@ def _remember_mask() -> None:
 def _wait(found: Sequence[Device], wanted: int, what: str, waiting: Callable[[str], None] | None) -> tuple[Device, ...]:
     """Take `wanted` of these devices as soon as so many are free: all or none, so that nobody waits with half."""
     told = False
+    found = sorted(found, key=lambda device: device.name not in _mine.held)  # what this process has already comes first
     while True:
         taken: list[Device] = []
         for device in found:

@@ -82,12 +82,13 @@ def command_of(pid: int) -> str:
         return ""
 
 
-def die_with_parent(signal_number: int = signal.SIGKILL) -> None:
+def die_with_parent(signal_number: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Have the kernel send this process a signal when its parent dies, so that no orphan trains on.
 
-    Checkpoints are atomic, so the hardest signal is safe. Does nothing where the kernel has no such thing.
+    Checkpoints are atomic, so the hardest signal is safe. parent: the process that started this one, where it is told:
+    it may be gone before this one asks. Does nothing where the kernel has no such thing.
     """
-    parent, libc = os.getppid(), ctypes.CDLL(None, use_errno=True)
+    parent, libc = parent or os.getppid(), ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "prctl"):
         return
     if libc.prctl(_PR_SET_PDEATHSIG, signal_number) == 0 and os.getppid() != parent:

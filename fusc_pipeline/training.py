@@ -8,6 +8,7 @@ and (seed, step). A run that is killed and restarted therefore repeats exactly w
 state has to be saved.
 """
 
+import contextlib
 import math
 import os
 import time
@@ -89,7 +90,22 @@ def train(
     `state` holds everything that changes besides the optimiser, by name: objects with `state_dict` and
     `load_state_dict`. A history entry has `epoch` (from 1), `lr` (last step's), `seconds`, `images_per_second`, the
     mean of each step metric, and what `end_epoch` adds. A loss that is not finite raises BadSetting.
+    A second trainer on the same checkpoint file waits until the first is done.
     """
+    with contextlib.nullcontext() if checkpoint is None else checkpoint.alone():
+        return _train(plan, step, optimizer, state, end_epoch, on_epoch, checkpoint, save_every_seconds)
+
+
+def _train(
+    plan: Plan,
+    step: Step,
+    optimizer: "torch.optim.Optimizer",
+    state: dict[str, Any],
+    end_epoch: EndEpoch | None,
+    on_epoch: OnEpoch | None,
+    checkpoint: Checkpoint | None,
+    save_every_seconds: float | None,
+) -> list[dict[str, Any]]:
     every = checkpoint_seconds() if save_every_seconds is None else save_every_seconds
     done, sums, history = 0, {}, []
     if checkpoint is not None and (saved := checkpoint.load()) is not None:

@@ -1,8 +1,9 @@
-"""Encoders: trained on the clean images, or a checkpoint as it is. The training is `representation`' part."""
+"""Encoders: trained on the clean images, or a checkpoint as it is. The training is `representation`'s part."""
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ import numpy as np
 from pydantic import Field, create_model
 
 from fusc_pipeline.defs.failures import refusals
-from fusc_pipeline.defs.gpu import GPU_OP
+from fusc_pipeline.defs.gpu import GPU_OP, device_of
 from fusc_pipeline.defs.materialize import materialize
 from fusc_pipeline.defs.models import (
     HISTORY,
@@ -19,18 +20,21 @@ from fusc_pipeline.defs.models import (
     EncoderChoice,
     PixelsConfig,
     curves_markdown,
+    load_weights,
     log_device,
     save_weights,
 )
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import label_numbers
+from fusc_pipeline.defs.trainers import split_rows, train_apart
+from fusc_pipeline.defs.warm_start import warm_start
+from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
 from fusc_pipeline.resources.resource import StoreResource
 
 CHECKPOINT = "checkpoint.pt"
 PROJECTION = "projection.safetensors"
-KNN = 20  # neighbours that vote, as DINO's authors have it
 
 
 @dataclass(frozen=True)
@@ -42,29 +46,101 @@ class Trained:
     history: list[dict[str, Any]]
 
 
-def encoder_base(name: str) -> type[PixelsConfig]:
-    """The config every encoder asset has, with this network where none is named."""
-    choice = (EncoderChoice, Field(default=EncoderChoice(name=name), description="Which network, and its weights."))
-    every = Field(
+class EncoderConfig(PixelsConfig):
+    """What every encoder asset's config has, beside its network and its training."""
+
+    encoder: EncoderChoice = Field(description="Which network, and its weights.")
+    monitor_every: int = Field(
         default=10,
         ge=0,
         description="Epochs between two measurements of k-NN accuracy on the test split's labels; 0: never.",
         json_schema_extra={"runtime": True},
     )
-    return create_model("EncoderBase", __base__=PixelsConfig, encoder=choice, monitor_every=(int, every))
+    warm_start: bool = Field(
+        default=False,
+        description="Start from the encoder of the model in service, where there is one of the same network. A renewal "
+        "does so; its metadata tells the model's number. Another model in service by itself changes nothing.",
+        json_schema_extra={"later": True},
+    )
+
+    def content(self) -> dict[str, str]:
+        """What of the files named here decides the result; raises BadInput or BadSetting when it cannot be used."""
+        if self.encoder.frozen and self.warm_start:
+            raise BadSetting("warm_start trains on from the model in service, encoder.frozen does not train: take one")
+        return self.encoder.content()
+
+
+class SeveralProcesses(EncoderConfig):
+    """For an encoder that several processes can train together."""
+
+    processes: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that train together, each on its device; 0: one per visible GPU, one on a CPU. They "
+        "learn what one process learns, up to rounding.",
+        json_schema_extra={"runtime": True},
+    )
+
+    def devices(self) -> int:
+        """As many as processes."""
+        return 1 if self.encoder.frozen else self.processes
+
+
+def encoder_base(name: str, kind: type[EncoderConfig] = EncoderConfig) -> type[EncoderConfig]:
+    """An encoder's config, with this network where none is named."""
+    choice = (EncoderChoice, Field(default=EncoderChoice(name=name), description="Which network, and its weights."))
+    return create_model("EncoderBase", __base__=kind, encoder=choice)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training as an asset asks for it. corpus: its images; weights: a file to start from, "" for none; checkpoint:
+    its file, in a folder that outlives a kill."""
+
+    context: dg.AssetExecutionContext
+    corpus: CorpusPixels
+    config: Any
+    weights: str
+    checkpoint: Path
+    progress: Progress
+
+    def settings(self, target: type) -> Any:
+        """The dataclass of the training's own settings."""
+        return settings_of(self.config, target, backbone=self.config.encoder.name, weights=self.weights)
+
+    def compute(self) -> Any:
+        """The device, told in the log."""
+        found = self.config.compute()
+        log_device(self.context, found)
+        return found
+
+    def train_pixels(self) -> np.ndarray:
+        """(N, S, S) images of the train split."""
+        return np.asarray(self.corpus.pixels[self.corpus.rows("train")])
+
+    def monitor(self, compute: Any) -> Callable[[int, Any], dict[str, float]] | None:
+        """k-NN accuracy on the test split's labels."""
+        from fusc_pipeline.monitor import knn_monitor
+
+        labels, rows = (
+            label_numbers(self.corpus.table, self.corpus.ids),
+            tuple(map(self.corpus.rows, ("train", "test"))),
+        )
+        epochs = (self.config.monitor_every, self.config.epochs)
+        return knn_monitor(self.corpus.pixels, self.corpus.ids, labels, rows, epochs, compute)
 
 
 def encoder_asset(
     encoder: str,
-    config_class: type[PixelsConfig],
-    train: Callable[..., Trained],
+    config_class: type[EncoderConfig],
+    train: Callable[[Task], Trained],
     curves: tuple[str, ...],
     description: str,
 ) -> dg.AssetsDefinition:
     """An encoder trained on the train split's clean images.
 
-    train(pixels, asset config, compute, checkpoint, on_epoch, monitor); curves: entries of the history to plot, and to
-    keep as metadata.
+    curves: entries of the history to plot, and to keep as metadata.
     """
     name = f"{encoder}_encoder"
 
@@ -81,18 +157,20 @@ def encoder_asset(
         files = store.get()
 
         def produce(draft):
-            compute = config.compute()
-            log_device(context, compute)
             corpus = CorpusPixels(files, config.image_size, config.resize)
-            pixels = np.asarray(corpus.pixels[corpus.rows("train")])
             if config.encoder.frozen:
-                weights, figures = _as_given(pixels, config, compute)
+                weights, figures = _as_given(corpus, config)
                 save_weights(draft.path(WEIGHTS), weights)
                 draft.path(HISTORY).write_text("[]")
                 draft.metadata |= {"trained": "no, as given", **figures}
                 return
-            progress, monitor = Progress(context, name, config.epochs), _knn_monitor(corpus, config, compute)
-            result = train(pixels, config, compute, draft.work / CHECKPOINT, progress, monitor)
+            start = config.encoder.weights
+            if config.warm_start:
+                chosen = warm_start(context, files, name, config, draft.work)
+                start = chosen.weights
+                draft.metadata |= {"start": chosen.words, "started_from_model": chosen.model}
+            progress = Progress(context, name, config.epochs)
+            result = train(Task(context, corpus, config, start, draft.work / CHECKPOINT, progress))
             save_weights(draft.path(WEIGHTS), result.backbone)
             save_weights(draft.path(PROJECTION), result.projection)
             draft.path(HISTORY).write_text(json.dumps(result.history))
@@ -102,36 +180,13 @@ def encoder_asset(
             draft.metadata |= {"curves": curves_markdown(result.history, (*curves, "knn_accuracy"))}
 
         with refusals(discreet=False):  # a wrong path stays wrong: not to be tried again
-            extra = config.encoder.content()
+            extra = config.content()
         return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, model=True)
 
     return asset
 
 
-def _knn_monitor(corpus: CorpusPixels, config: Any, compute: Any) -> Callable[[int, Any], dict[str, float]] | None:
-    """k-NN accuracy on the labelled test images, every few epochs: labels watch the training, they do not steer it."""
-    from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors
-    from fusc_pipeline.representation.backbones import embed
-
-    labels = label_numbers(corpus.table, corpus.ids)
-    splits = np.array(corpus.table.column("split").to_pylist())
-    train, test = (np.flatnonzero((splits == part) & (labels >= 0)) for part in ("train", "test"))
-    if not config.monitor_every or not len(train) or not len(test):
-        return None
-    ids, rows = np.array(corpus.ids), np.concatenate([train, test])
-
-    def monitor(epoch: int, backbone: Any) -> dict[str, float]:
-        if epoch % config.monitor_every and epoch != config.epochs:
-            return {}
-        vectors = embed(backbone, np.asarray(corpus.pixels[rows]), compute)
-        known, asked = vectors[: len(train)], vectors[len(train) :]
-        near, similarities = nearest_neighbors(known, ids[train], asked, ids[test], KNN)
-        return {"knn_accuracy": knn_accuracy(near, similarities, labels[train], labels[test])}
-
-    return monitor
-
-
-def _as_given(pixels: np.ndarray, config: Any, compute: Any) -> tuple[dict[str, Any], dict[str, float]]:
+def _as_given(corpus: CorpusPixels, config: Any) -> tuple[dict[str, Any], dict[str, float]]:
     """(weights, diagnostics on some training images) of a frozen encoder."""
     import torch
 
@@ -140,7 +195,8 @@ def _as_given(pixels: np.ndarray, config: Any, compute: Any) -> tuple[dict[str, 
 
     network = build_backbone(config.encoder.name, weights=config.encoder.weights)
     check_side(network, config.encoder.name, config.image_size)
-    figures = collapse_diagnostics(torch.from_numpy(embed(network, pixels[:512], compute)))
+    pixels = np.asarray(corpus.pixels[corpus.rows("train")[:512]])
+    figures = collapse_diagnostics(torch.from_numpy(embed(network, pixels, config.compute())))
     return on_cpu(network), figures
 
 
@@ -148,7 +204,7 @@ def _as_given(pixels: np.ndarray, config: Any, compute: Any) -> tuple[dict[str, 
 SimclrEncoderConfig = asset_config(
     "SimclrEncoderConfig",
     SimclrConfig,
-    base=encoder_base("resnet18"),
+    base=encoder_base("resnet18", SeveralProcesses),
     without=("backbone", "weights"),
     epochs=50,
     batch_size=64,
@@ -178,21 +234,49 @@ DinoEncoderConfig = asset_config(
 )
 
 
-def _settings(config: Any, target: type) -> Any:
-    return settings_of(config, target, backbone=config.encoder.name, weights=config.encoder.weights)
-
-
-def _train_simclr(pixels, config, compute, checkpoint, on_epoch, monitor) -> Trained:
+def _train_simclr(task: Task) -> Trained:
+    from fusc_pipeline.distributed.job import ranks_for
     from fusc_pipeline.representation.simclr import train_simclr
 
-    result = train_simclr(pixels, _settings(config, SimclrConfig), compute, checkpoint, on_epoch, monitor)
+    settings = task.settings(SimclrConfig)
+    with device_of(task.context, task.config) as lease:
+        cards = len(lease.devices) if lease and lease.kind == "cuda" else 1
+        processes = ranks_for(task.config.processes, cards, min(settings.batch_size, len(task.corpus.rows("train"))))
+        if processes > 1:
+            return _train_apart(task, settings, processes, lease)
+    compute = task.compute()
+    pixels, monitor = task.train_pixels(), task.monitor(compute)
+    result = train_simclr(pixels, settings, compute, task.checkpoint, task.progress, monitor)
     return Trained(result.backbone, result.projection, result.history)
 
 
-def _train_dino(pixels, config, compute, checkpoint, on_epoch, monitor) -> Trained:
+def _train_apart(task: Task, settings: SimclrConfig, processes: int, lease: Any) -> Trained:
+    from fusc_pipeline.compute import usable_threads
+    from fusc_pipeline.distributed.job import Job
+
+    corpus, config = task.corpus, task.config
+    job = Job(
+        folder=str(task.checkpoint.parent / "job"),
+        pixels=str(corpus.folder),
+        checkpoint=str(task.checkpoint),
+        config=asdict(settings),
+        device=lease.kind,
+        threads=config.threads or max(1, usable_threads() // processes),
+        monitor_every=config.monitor_every,
+    )
+    labels = label_numbers(corpus.table, corpus.ids)
+    job.write(**split_rows(corpus.table.column("split").to_pylist(), corpus.ids, labels))
+    result = train_apart(task.context, job, processes, lease.environment, task.progress)
+    history = json.loads((result / HISTORY).read_text())
+    return Trained(load_weights(result / WEIGHTS), load_weights(result / PROJECTION), history)
+
+
+def _train_dino(task: Task) -> Trained:
     from fusc_pipeline.representation.dino import train_dino
 
-    result = train_dino(pixels, _settings(config, DinoConfig), compute, checkpoint, on_epoch, monitor)
+    compute = task.compute()
+    pixels, monitor = task.train_pixels(), task.monitor(compute)
+    result = train_dino(pixels, task.settings(DinoConfig), compute, task.checkpoint, task.progress, monitor)
     return Trained(result.backbone, result.head, result.history)
 
 

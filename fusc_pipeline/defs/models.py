@@ -80,7 +80,7 @@ class EncoderChoice(dg.Config):
 class ImagePixels:
     """Clean images as one uint8 array (N, S, S), in the order of `table` (columns image_id, scan_batch); decoded once.
 
-    version: tells one set of images from another; sets of one version and size share a cache on the disk.
+    version: tells one set of images from another; sets of one version and size share a cache on the disk, `folder`.
     vectors: an encoder's name → embeddings (N, d) of these images, for those who need them more than once.
     """
 
@@ -91,7 +91,7 @@ class ImagePixels:
         self.table = table
         self.ids: list[str] = self.table.column("image_id").to_pylist()
         self.vectors: dict[str, np.ndarray] = {}
-        folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
+        self.folder = folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
         try:
             cache = PixelCache.open(folder)
         except BadInput:

@@ -78,13 +78,27 @@ def supervised_augment(min_crop_scale: float = 0.5, rotation_degrees: float = 0.
     return Augmentation(min_crop_scale, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2)
 
 
-def augment(pixels: Tensor, config: Augmentation, generator: torch.Generator, size: int | None = None) -> Tensor:
+@dataclass(frozen=True)
+class Part:
+    """Some rows of a batch of `total` images: what is drawn for them is what would be drawn for them in the whole."""
+
+    total: int
+    rows: slice
+
+
+def augment(
+    pixels: Tensor,
+    config: Augmentation,
+    generator: torch.Generator,
+    size: int | None = None,
+    part: Part | None = None,
+) -> Tensor:
     """(B, S, S) uint8 → (B, 1, size, size) float32 standardised random views; `generator` is a CPU generator.
 
     Colour images, (B, S, S, 3), give three channels. size: side of the views, None for S. Views much smaller than their
-    crops alias: nothing is smoothed before.
+    crops alias: nothing is smoothed before. part: which rows of a larger batch the images are.
     """
-    draws = _Draws(len(pixels), generator, pixels.device)
+    draws = _Draws(part or Part(len(pixels), slice(None)), generator, pixels.device)
     images = eval_view(pixels, standardise=False)
     side = size or images.shape[-1]
     grid = F.affine_grid(_affine(config, draws), [*images.shape[:2], side, side], align_corners=False)
@@ -108,12 +122,28 @@ def eval_view(pixels: Tensor, standardise: bool = True) -> Tensor:
     return (images - MEAN) / STD if standardise else images
 
 
-def augmented_view(pixels: np.ndarray, config: Augmentation, compute: Compute, size: int | None = None) -> View:
-    """(indices, generator) → random views (of side `size`) of those rows of `pixels` (N, S, S), on the device."""
+def augmented_view(
+    pixels: np.ndarray,
+    config: Augmentation,
+    compute: Compute,
+    size: int | None = None,
+    share: Callable[[int], slice] | None = None,
+) -> View:
+    """(indices, generator) → random views (of side `size`) of those rows of `pixels` (N, S, S), on the device.
+
+    share: batch size → the part of each batch that is computed here; None: all of it.
+    """
     if config.min_crop_scale > config.max_crop_scale:
         raise BadSetting(f"min_crop_scale {config.min_crop_scale} is above max_crop_scale {config.max_crop_scale}")
     batches = PixelBatches(pixels, compute)
-    return lambda indices, generator: augment(batches(indices), config, generator, size)
+    if share is None:
+        return lambda indices, generator: augment(batches(indices), config, generator, size)
+
+    def view(indices: Tensor, generator: torch.Generator) -> Tensor:
+        part = Part(len(indices), share(len(indices)))
+        return augment(batches(indices[part.rows]), config, generator, size, part)
+
+    return view
 
 
 def plain_view(pixels: np.ndarray, compute: Compute) -> Callable[[Tensor], Tensor]:
@@ -125,14 +155,17 @@ def plain_view(pixels: np.ndarray, compute: Compute) -> Callable[[Tensor], Tenso
 class _Draws:
     """Per-image random numbers, shape (B,), drawn on the CPU in a fixed order and moved to the device."""
 
-    def __init__(self, n: int, generator: torch.Generator, device: torch.device):
-        self.n, self.generator, self.device = n, generator, device
+    def __init__(self, part: Part, generator: torch.Generator, device: torch.device):
+        self.part, self.generator, self.device = part, generator, device
+
+    def _drawn(self) -> Tensor:
+        return torch.rand(self.part.total, generator=self.generator)[self.part.rows]
 
     def uniform(self, low: float, high: float) -> Tensor:
-        return (torch.rand(self.n, generator=self.generator) * (high - low) + low).to(self.device)
+        return (self._drawn() * (high - low) + low).to(self.device)
 
     def chosen(self, probability: float) -> Tensor:
-        return (torch.rand(self.n, generator=self.generator) < probability).to(self.device)
+        return (self._drawn() < probability).to(self.device)
 
 
 def _affine(config: Augmentation, draws: _Draws) -> Tensor:

@@ -19,7 +19,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Where published checkpoints keep the network, outermost first: an average is preferred to what it averages.
 _NESTED = ("teacher", "state_dict_ema", "model_ema", "state_dict", "model", "student")
-_PREFIXES = ("_orig_mod.", "module.", "backbone.", "encoder.")
+_PREFIXES = ("_orig_mod.", "module.", "backbone.", "encoder.", "network.")  # the last is `RgbInput`'s
 
 
 class RgbInput(nn.Module):

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
 from fusc_pipeline.compute import Compute
+from fusc_pipeline.distributed.ranks import SOLO, Ranks
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.hashing import digest, sha256_file
 from fusc_pipeline.representation.augment import augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, check_side
 from fusc_pipeline.representation.configs import SimclrConfig
@@ -45,10 +45,12 @@ def train_simclr(
     checkpoint: Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     monitor: Monitor | None = None,
+    ranks: Ranks = SOLO,
 ) -> SimclrResult:
     """Train a backbone on (N, S, S) or (N, S, S, 3) uint8 images.
 
-    With `checkpoint` (a file) a killed run continues where it was. `monitor` adds its figures to the history, whose
+    With `checkpoint` (a file) a killed run continues where it was. `ranks`: which of several processes that call this
+    with the same images and settings this one is; each has the result. `monitor` adds its figures to the history, whose
     entries add `embedding_std` (1/√d = 0.044 for spread 512-d unit vectors, 0: collapsed) and `effective_rank` (Roy &
     Vetterli 2007, 1 to min(batch, d)) of the last batch's features.
     """
@@ -56,31 +58,33 @@ def train_simclr(
         raise BadSetting(f"SimCLR needs at least 4 images to contrast, there are {len(pixels)}; add frames")
     network = build_backbone(config.backbone, channels_of(pixels), config.seed, weights=config.weights)
     check_side(network, config.backbone, pixels.shape[1])
-    backbone = compute.place(network)
-    projection = compute.place(build_projection(backbone.out_dim, config))
-    view = augmented_view(pixels, config.augmentation(), compute)
+    backbone = ranks.share_batch_norm(compute.place(network), config.backbone)
+    projection = ranks.share_batch_norm(compute.place(build_projection(backbone.out_dim, config)), "the projection")
+    view = augmented_view(pixels, config.augmentation(), compute, share=None if ranks.world == 1 else ranks.share)
     optimizer = _optimizer(config, decay_groups([backbone, projection], config.weight_decay))
     steps = Plan(len(pixels), config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
     schedule = cosine_with_warmup(config.lr, steps * config.epochs, round(config.warmup_epochs * steps))
     plan = Plan(len(pixels), config.epochs, config.batch_size, config.seed, schedule)
+    ranks.check_batch(plan.batch)
     backbone.train(), projection.train()
+    network = ranks.joined(_Both(backbone, projection))
     last: dict[str, Tensor] = {}
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         # Both views in one pass: batch norm sees 2B images, and the device is fuller.
         images = compute.formatted(torch.cat([view(batch, generator), view(batch, generator)]))
         with compute.autocast():
-            features = backbone(images)
-            projected = projection(features)
-        loss = nt_xent(*projected.float().chunk(2), config.temperature)
+            features, projected = network(images)
+        loss = nt_xent(*ranks.gather_views(*projected.float().chunk(2)), config.temperature)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * ranks.world).backward()
         optimizer.step()
         last["features"] = features.detach()
         return {"loss": loss}
 
     def diagnostics(metrics: dict[str, Any]) -> dict[str, Any]:
-        return collapse_diagnostics(last["features"]) | watched(monitor, metrics["epoch"], backbone)
+        spread = collapse_diagnostics(ranks.gather(last["features"].float()))
+        return spread | watched(monitor, metrics["epoch"], backbone)
 
     history = train(
         plan,
@@ -89,9 +93,21 @@ def train_simclr(
         {"backbone": backbone, "projection": projection},
         end_epoch=diagnostics,
         on_epoch=on_epoch,
-        checkpoint=Checkpoint(checkpoint, run_digest("simclr", config, pixels)) if checkpoint else None,
+        checkpoint=ranks.checkpoint(checkpoint, run_digest("simclr", config, pixels)) if checkpoint else None,
     )
     return SimclrResult(on_cpu(backbone), on_cpu(projection), history)
+
+
+class _Both(nn.Module):
+    """Images → (features, their projections)."""
+
+    def __init__(self, backbone: nn.Module, projection: nn.Module):
+        super().__init__()
+        self.backbone, self.projection = backbone, projection
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.backbone(images)
+        return features, self.projection(features)
 
 
 def watched(monitor: Monitor | None, epoch: int, backbone: nn.Module) -> dict[str, float]:
@@ -154,10 +170,16 @@ def collapse_diagnostics(features: Tensor) -> dict[str, float]:
 
 
 def run_digest(kind: str, config: Any, pixels: np.ndarray, *more: Any) -> str:
-    """Identity of a run for its checkpoint: the configuration and the data (shape and up to 64 of its images)."""
+    """Identity of a run for its checkpoint: the configuration and the data (shape and up to 64 of its images).
+
+    A file of weights counts by its content, wherever it lies.
+    """
+    settings = asdict(config)
+    if settings.get("weights"):
+        settings["weights"] = sha256_file(Path(settings["weights"]))
     rows = np.unique(np.linspace(0, len(pixels) - 1, min(64, len(pixels))).astype(int))
     sample = hashlib.sha256(np.ascontiguousarray(pixels[rows]).tobytes()).hexdigest()
-    return digest([kind, asdict(config), list(pixels.shape), sample, *more])
+    return digest([kind, settings, list(pixels.shape), sample, *more])
 
 
 def on_cpu(module: nn.Module) -> dict[str, Tensor]:

@@ -99,18 +99,20 @@ def test_views_are_finite_and_in_range(seed, config):
 
 
 def test_blur_equals_a_gaussian_convolution():
-    from fusc_pipeline.representation.augment import _blur, _Draws
+    from fusc_pipeline.representation.augment import Part, _blur, _Draws
 
     images = blobs().unsqueeze(1).float() / 255
     config = Augmentation(blur_p=1.0, max_blur_sigma=1.5)
-    out = _blur(images, config, _Draws(6, torch.Generator().manual_seed(3), torch.device("cpu")))
-    replay = _Draws(6, torch.Generator().manual_seed(3), torch.device("cpu"))
+    out = _blur(images, config, _Draws(Part(6, slice(None)), torch.Generator().manual_seed(3), torch.device("cpu")))
+    replay = _Draws(Part(6, slice(None)), torch.Generator().manual_seed(3), torch.device("cpu"))
     replay.chosen(1.0)
     for image, blurred, sigma in zip(images[:, 0], out[:, 0], replay.uniform(0.1, 1.5), strict=True):
         kernel = cv2.getGaussianKernel(7, float(sigma))
         oracle = cv2.sepFilter2D(image.numpy(), -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
         assert np.abs(oracle - blurred.numpy()).max() < 1e-4
-    unchanged = _blur(images, Augmentation(blur_p=1e-9), _Draws(6, torch.Generator(), torch.device("cpu")))
+    unchanged = _blur(
+        images, Augmentation(blur_p=1e-9), _Draws(Part(6, slice(None)), torch.Generator(), torch.device("cpu"))
+    )
     assert torch.allclose(unchanged, images, atol=1e-6)
 
 
