@@ -44,6 +44,7 @@ def purity_report(context: dg.AssetExecutionContext, config: AssetConfig, store:
         table = purity_table(_assignments(files, models), files.table("corpus"))
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": table.num_rows, "test_split": {"md": summary_markdown(table)}}
+        draft.metadata |= _over_time(table)
 
     return materialize(context, files, config, produce, upstream=["corpus", *models])
 
@@ -136,7 +137,8 @@ def cluster_report(
 
         page = render_report(report_input(files, batches, config.n_clusters))
         draft.path(PAGE).write_text(page)
-        draft.metadata |= {"page_kb": len(page) // 1024}
+        # The page itself is too large for the event log; `fusc ui` serves it there.
+        draft.metadata |= {"page": {"md": "[open the report](/report)"}, "page_kb": len(page) // 1024}
 
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
     upstream += ["external_purity", "inpainting_audit", "label_audit"]
@@ -154,6 +156,20 @@ def _templates() -> str:
     """What changes with the page's templates, styles and scripts."""
     folder = resources.files("fusc_pipeline.evaluation") / "templates"
     return digest({entry.name: entry.read_text() for entry in folder.iterdir() if entry.is_file()})
+
+
+def _over_time(table: pa.Table) -> dict[str, float]:
+    """Purity and NMI of each row on the test split, mean over seeds: numbers, which the UI plots over versions."""
+    from fusc_pipeline.evaluation.tables import summarise
+
+    found = summarise(table)
+    rows = found[found["split"] == "test"].dropna(subset=["cluster_purity"]).to_dict("records") if len(found) else []
+    return {
+        f"{short}/{row['model']} K={int(row['n_clusters'])}": round(float(row[name]), 4)
+        for row in rows
+        for short, name in (("purity", "cluster_purity"), ("nmi", "nmi"))
+        if row[name] == row[name]
+    }
 
 
 def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list[str]:

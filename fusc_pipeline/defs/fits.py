@@ -97,8 +97,24 @@ def fit_each(
                 (kept / f"{name}.safetensors").rename(draft.path(f"{name}.safetensors"))
     count = draft.write_table(iter(tables))
     draft.path(HISTORY).write_text(json.dumps(histories))
-    draft.metadata |= {"dagster/row_count": count, "fits": len(tables)}
+    draft.metadata |= {"dagster/row_count": count, "fits": len(tables), "made": {"md": _fits_markdown(tables)}}
     return histories
+
+
+def _fits_markdown(tables: Sequence[pa.Table]) -> str:
+    """How each fit fills its clusters, and how sure it is."""
+    import pyarrow.compute as pc
+
+    lines = ["| K | seed | filled | largest cluster | mean confidence |", "|--:|--:|--:|--:|--:|"]
+    for table in tables:
+        sizes = [row["counts"] for row in table.column("cluster").value_counts().to_pylist()]
+        confidence = pc.mean(table.column("confidence")).as_py()
+        first = table.slice(0, 1).to_pylist()[0]
+        lines.append(
+            f"| {first['n_clusters']} | {first['seed']} | {len(sizes)} | {max(sizes) / table.num_rows:.1%} "
+            f"| {confidence:.3f} |"
+        )
+    return "\n".join(lines)
 
 
 def load_fit(files: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import Field
 from fusc_pipeline.defs.failures import full_disk, refusals, retried
 from fusc_pipeline.defs.gpu import device_of
 from fusc_pipeline.defs.planning import Plan, PlanContext, Planned
+from fusc_pipeline.defs.preview import add_preview
 from fusc_pipeline.defs.step import begin_step
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
@@ -117,6 +118,7 @@ def materialize(
             how = {"model": model, "incremental": incremental}
             with device_of(context, config), store.write(asset, partition, plan.recipe, plan.inputs, **how) as draft:
                 produce(draft)
+                add_preview(draft, asset)
         return _result(store, store.require(asset, partition), cache="miss")
 
 

@@ -15,9 +15,11 @@ from fusc_pipeline.defs.models import (
     ComputeConfig,
     CorpusPixels,
     ImagePixels,
+    clean_pngs,
     load_backbone,
     log_device,
 )
+from fusc_pipeline.defs.preview import image_markdown, image_strip
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
@@ -56,6 +58,7 @@ def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
         files = store.get()
 
         def produce(draft):
+            from fusc_pipeline.evaluation.previews import components
             from fusc_pipeline.representation.backbones import embed
 
             compute = config.compute()
@@ -72,7 +75,12 @@ def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
                 schema=EMBEDDINGS,
             )
             draft.write_table(table)
-            draft.metadata |= {"dagster/row_count": len(vectors), "dimensions": int(vectors.shape[1])}
+            picture = components(vectors, corpus.table.column("view").to_pylist())
+            draft.metadata |= {
+                "dagster/row_count": len(vectors),
+                "dimensions": int(vectors.shape[1]),
+                "map": {"md": image_markdown(picture, "embeddings by view")},
+            }
 
         return materialize(context, files, config, produce, upstream=["corpus", source])
 
@@ -111,6 +119,20 @@ def embeddings_of(files: Store, compute: Any, encoder: str, images: ImagePixels)
         space = files.require(f"{encoder}_embeddings").config["space"]
         images.vectors[encoder] = embed(_embedder(files, compute, encoder, space), images.pixels, compute)
     return images.vectors[encoder]
+
+
+def _examples(files: Store, ids: np.ndarray, near_ids: np.ndarray, images: int = 4, neighbors: int = 5) -> str:
+    """Markdown: some images, each in a row with its nearest ones."""
+    import pyarrow.compute as pc
+
+    lines, chosen = [], np.unique(np.linspace(0, len(ids) - 1, images).astype(int))
+    rows = [[ids[i], *near_ids[i, :neighbors]] for i in chosen]
+    corpus = files.table("corpus", columns=["image_id", "scan_batch"])
+    wanted = pa.array(sorted({str(name) for row in rows for name in row}))
+    pngs = dict(clean_pngs(files, corpus.filter(pc.is_in(corpus.column("image_id"), wanted))))
+    for row in rows:
+        lines.append(image_strip([pngs[name] for name in row if name in pngs], height=80))
+    return "An image, and its nearest ones of the train split:\n\n" + "\n\n".join(lines)
 
 
 class NeighborsConfig(AssetConfig):
@@ -169,6 +191,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
                 "neighbours": int(near.shape[1]),
                 "neighbour_purity": None if np.isnan(purity) else round(purity, 4),
                 "mean_similarity": float(np.mean(similarities)),
+                "examples": {"md": _examples(files, ids, near_ids)},
             }
 
         return materialize(context, files, config, produce, upstream=[source, "corpus"])

@@ -104,6 +104,7 @@ def burned_in_text(
             "frames_kept": grown.kept,
             "frames_kept_from_other_batches": grown.from_other_batches,
             "raw_text": "kept; it may hold names" if config.keep_text else "not kept",
+            "preview": {"md": _words_found(draft.path("table.parquet"))},
         }
 
     return materialize(
@@ -176,6 +177,14 @@ def _frames(scans: "pads.Dataset", ids: list[str]) -> Iterator[tuple[str, bytes]
     wanted = pc.field("image_id").isin(pa.array(ids))
     for piece in scans.to_batches(columns=["image_id", "png"], filter=wanted, batch_size=16):
         yield from zip(piece.column(0).to_pylist(), piece.column(1).to_pylist(), strict=True)
+
+
+def _words_found(path: Path) -> str:
+    """How many words name which view; never a word."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path, columns=["view"])
+    return counts_table(table, "view", "view that a word names", none="(no view)", unit="words")
 
 
 def _word_rows(image_id: str, words: list, keep_text: bool) -> list[dict]:

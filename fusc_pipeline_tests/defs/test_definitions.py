@@ -5,6 +5,7 @@ import pytest
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
+from fusc_pipeline.defs.owners import OWNERS
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.schemas import TABLES
 
@@ -65,6 +66,7 @@ def test_every_asset_says_what_it_is(specs):
         assert spec.description and len(spec.description) > 40, name
         assert spec.kinds, name
         assert spec.code_version, name
+        assert spec.group_name in OWNERS and list(spec.owners) == OWNERS[spec.group_name], name
 
 
 def test_tables_show_their_columns_with_meanings_before_the_first_run(specs):
