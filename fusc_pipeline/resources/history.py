@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance import InstanceRef
+from dagster._core.storage.sqlite import LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION
 
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.locks import exclusive
@@ -45,11 +47,34 @@ def run_history() -> Iterator[dg.DagsterInstance]:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        yield  # Dagster's own words say what is wrong with DAGSTER_HOME
+    """Hold the lock of a history that was never opened before; later openings need none."""
+    opened = folder / ".opened"
+    if opened.exists() or not os.access(folder, os.W_OK):
+        yield  # where DAGSTER_HOME is wrong, Dagster's own words say so
         return
-    with exclusive(folder / ".opening.lock", "the opening of the run history", poll=0.05):
+    with exclusive(folder / ".opening.lock", "the first opening of the run history", poll=0.05):
+        _mend_stamps(folder)
         yield
+        opened.touch()
+
+
+def _mend_stamps(folder: Path) -> None:
+    """Make a history usable again that several `dagster` processes, which do not take turns, made at once.
+
+    One of them takes the half-made tables of another for those of an old release and adds that release's stamp to the
+    right one; from then on nobody can open it ("more than one head present").
+    """
+    for name in ("history/runs.db", "history/runs/index.db", "schedules/schedules.db"):
+        for path in (folder / name, Path(".dagster_state") / name):
+            if not path.is_file():
+                continue
+            with contextlib.closing(sqlite3.connect(path, timeout=30)) as database, database:
+                if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+                    continue
+                stamps = {stamp for (stamp,) in database.execute("SELECT version_num FROM alembic_version")}
+                if len(stamps) > 1 and LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION in stamps:
+                    old = (LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION,)
+                    database.execute("DELETE FROM alembic_version WHERE version_num = ?", old)
 
 
 def _make_tables(instance: dg.DagsterInstance) -> None:
