@@ -20,6 +20,7 @@ from fusc_pipeline.scans.contents import folder_listing
 from fusc_pipeline.scans.files import validate_batch_key
 from fusc_pipeline.scans.identity import KeyRing
 
+IN_PART = "made in part"
 MARKER = "_READY"  # put into a folder by an exporter that is done
 _TEMPORARY = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp", ".temp", "~")
 State = Literal["ready", "waiting", "unchanged", "refused"]
@@ -217,7 +218,7 @@ class _Folder:
             self.memory |= {"marker": marker, "done": content}
             return self._is(key, "unchanged", "what was made of it stands", content)
         if known == content:
-            return self._is(key, "ready", "made in part", content)
+            return self._is(key, "ready", IN_PART, content)
         return self._is(key, "ready", "changed" if stands.made else "new", content)
 
     def _is(self, key: str, state: State, why: str, content: str = "") -> Arrival:
