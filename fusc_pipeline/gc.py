@@ -16,15 +16,15 @@ from pathlib import Path
 import dagster as dg
 
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.defs.served import entries, history_rows
+from fusc_pipeline.defs.served import IN_SERVICE, entries, history_rows
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
-from fusc_pipeline.locks import holder
+from fusc_pipeline.locks import exclusive, holder
 from fusc_pipeline.presets import house_preset
 from fusc_pipeline.reasons import listed
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.resources.store import WHOLE, Record, Store
+from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
 from fusc_pipeline.status import Settings, State, batches_of, status
 
 DAY = 24 * 3600.0
@@ -97,13 +97,13 @@ def find(definitions: dg.Definitions, resource: StoreResource, limits: Limits = 
 def collect(store: Store, found: Found) -> list[str]:
     """Remove what was found, as far as no run is at it; returns what was done, in words.
 
-    While any output is being made, nothing goes that its run may have open: versions, pixels and unpacked archives.
+    While any output is being made nothing goes, since its run may have open what is no longer in use by now.
     """
     at_work = busy(store)
     removed, kept = 0, 0
     for one in found.unneeded:
         try:
-            if at_work and not one.path.is_relative_to(store.root / "models"):
+            if at_work:
                 raise Busy
             with _alone(store, one):
                 removed += _remove(one)
@@ -213,7 +213,7 @@ def _models(store: Store, keep: int) -> Iterator[Unneeded]:
     for number in retired[keep:]:
         if number <= max(row["number"] for row in rows):  # a newer one is being packed
             bundle = folder / str(number)
-            yield Unneeded(bundle, "model out of service", size_of(bundle), "model_in_service")
+            yield Unneeded(bundle, "model out of service", size_of(bundle), IN_SERVICE)
 
 
 def _private(inbox: Inbox, before: float) -> Iterator[Unneeded]:
@@ -248,11 +248,22 @@ def _alone(store: Store, one: Unneeded) -> Iterator[None]:
     if not one.asset:
         yield
         return
-    with store.alone(one.asset, one.batch, waiting=taken):
-        current = store.record(one.asset, one.batch)
-        if current is not None and store.place(current) == one.path:
-            raise Busy  # taken up again since it was found
-        yield
+    deciding = store.root / "locks" / "models.lock"
+    of_models = one.asset == IN_SERVICE
+    with exclusive(deciding, "fusc gc", taken) if of_models else contextlib.nullcontext():
+        with store.alone(one.asset, one.batch, waiting=taken):
+            if _taken_up(store, one):
+                raise Busy
+            yield
+
+
+def _taken_up(store: Store, one: Unneeded) -> bool:
+    """Whether it came into use again since it was found."""
+    if one.asset == IN_SERVICE and one.path.parent == store.root / "models":
+        rows = history_rows(store)
+        return not rows or str(rows[-1]["in_service"]) == one.path.name
+    current = store.record(one.asset, one.batch) if one.asset else None
+    return current is not None and store.place(current) == one.path
 
 
 def _remove(one: Unneeded) -> int:
@@ -262,10 +273,19 @@ def _remove(one: Unneeded) -> int:
     if one.path.is_dir():
         aside = one.path.with_name(f".{one.path.name}.old-gc{os.getpid()}")
         os.replace(one.path, aside)
+        if _names(one):  # a run that only looked at it, without the lock, took it up meanwhile
+            os.replace(aside, one.path)
+            raise Busy
         shutil.rmtree(aside)
     else:
         one.path.unlink()
     return one.size
+
+
+def _names(one: Unneeded) -> bool:
+    """Whether the output's `current` names this version."""
+    current = one.path.parent / CURRENT
+    return current.is_file() and current.read_text().strip() == one.path.name
 
 
 def _house() -> Settings:
