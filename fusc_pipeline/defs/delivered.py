@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from fusc_pipeline.defs.failures import CAUSE, PASSING
+from fusc_pipeline.defs.failures import CAUSE, PASSING, full_disk
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Record, Store
@@ -74,7 +74,8 @@ def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Gone:
     try:
         folder = inbox.folder(batch)
         entries = entries_of(folder)
-        listing, content = inbox.content(batch)
+        with full_disk("scans", store):  # no room to note the listing is not "the files are gone"
+            listing, content = inbox.content(batch)
         delivered = list_files(folder)
     except (BadInput, OSError) as error:
         record = store.record("scans", batch)

@@ -83,8 +83,9 @@ def full_disk(asset: str, store: Store) -> Iterator[None]:
         if error.errno not in _FATAL_OS_ERRORS:
             raise
         raise dg.Failure(
-            description=f"{asset}: {os.strerror(error.errno)} while writing under {store.root}; nothing half-written "
+            f"{asset}: {os.strerror(error.errno)} while writing under {store.root}; nothing half-written "
             "is visible and the last good version is in use. Free space (or raise the quota), then run again.",
+            {CAUSE: PASSING},
             allow_retries=False,
         ) from None
 
