@@ -29,7 +29,7 @@ def the_candidate_is_whole(made: Made) -> Finding:
     )
 
 
-@check(CANDIDATE)
+@check(CANDIDATE, name="no_cluster_is_dead")
 def no_cluster_of_it_is_dead(made: Made) -> Finding:
     """Every cluster of the candidate holds an image of the corpus."""
     from fusc_pipeline.service.bundle import Bundle

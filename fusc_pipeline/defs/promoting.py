@@ -25,7 +25,6 @@ class Step:
     def __init__(self, files: Store, before: list[dict[str, Any]], request: Decision | None, version: str, number: int):
         self.files, self.before, self.version, self.number = files, before, version, number
         self.request = request  # decided already: by name, or nothing to do; None: the candidate is to be compared
-        self.by_name = False
         last = before[-1]["state"] if before else ""
         self.state = last if request and request.action == UNCHANGED else digest([last, number, version])
 
@@ -36,12 +35,12 @@ class Step:
         if config.use:
             decision = chosen(known, config.use)
             version = next(entry.version for entry in known if entry.number == config.use)
-            step = cls(files, rows, decision, version, config.use)
-            step.by_name = True
-            return step
+            return cls(files, rows, decision, version, config.use)
         version = files.require(CANDIDATE).data_version
         if words := settled(known, version, rule):
             return cls(files, rows, Decision(UNCHANGED, words), version, known[-1].in_service)
+        if refusal := files.refusal(CANDIDATE):
+            raise BadInput(f"{CANDIDATE} failed a check, so it is not decided upon ({refusal}); mend it first")
         return cls(files, rows, None, version, _number_for(files, rows, version))
 
     def mended(self, warn: Callable[[str], None]) -> bool:

@@ -141,10 +141,6 @@ def model_in_service(
             draft.write_table(table)
             draft.metadata |= described(files, rows)
 
-        inputs = {"history": step.state}
-        if step.by_name:
-            # Going back must be possible whatever became of the candidate.
-            record = files.record(CANDIDATE)
-            inputs |= {CANDIDATE: record.data_version} if record else {}
-        upstream = [] if step.by_name else [CANDIDATE]
-        return materialize(context, files, config, produce, upstream=upstream, inputs=inputs)
+        # The candidate is no input of its own: the state tells which candidates went into it, and one that was decided
+        # upon before changes nothing.
+        return materialize(context, files, config, produce, inputs={"history": step.state})

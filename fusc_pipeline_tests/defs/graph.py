@@ -4,6 +4,7 @@ import dagster as dg
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.clustering import MODELS
+from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.resources.store import Store
 
 # Every asset at its smallest: the graph is under test, not what it learns.
@@ -36,6 +37,8 @@ _COMPUTING = {
     *MODELS,
     "external_purity",
     "inpainting_audit",
+    "candidate_model",
+    "model_in_service",
 }
 
 
@@ -57,9 +60,11 @@ def run_config(**changes: dict) -> dict:
 def materialise(
     store: Store, selection: str = CORPUS_ON, config: dict | None = None, instance: dg.DagsterInstance | None = None
 ) -> dg.ExecuteInProcessResult:
-    """Run a selection of the real definitions on `store`; the result says what succeeded."""
+    """Run a selection of the real definitions on `store`, without what is made per batch; the result says what
+    succeeded."""
     definitions = build_definitions(root=str(store.root))
     keys = dg.AssetSelection.from_string(selection).resolve(definitions.resolve_asset_graph())
+    keys = {key for key in keys if key.to_user_string() not in PARTITIONED}  # those need a batch's name
     names = {key.to_user_string() for key in keys}
     chosen = dict(config or run_config())
     chosen["ops"] = {name: body for name, body in chosen["ops"].items() if name in names}

@@ -19,6 +19,8 @@ MADE = {
     "external_purity",
     "inpainting_audit",
     "label_audit",
+    "candidate_model",
+    "model_in_service",
 }
 
 
@@ -26,6 +28,7 @@ def test_everything_is_made_once_and_a_changed_setting_remakes_what_depends_on_i
     first = materialise(small_store)
     assert failures(first) == {}
     assert cache_states(first) == dict.fromkeys(MADE, "miss")
+    _each_shows_something_of_itself(first)
     # One epoch leaves some clusters without an image: a warning, and the only one.
     assert {c.check_name for c in first.get_asset_check_evaluations() if not c.passed} <= {"no_cluster_is_dead"}
 
@@ -37,12 +40,26 @@ def test_everything_is_made_once_and_a_changed_setting_remakes_what_depends_on_i
     assert failures(changed) == {}
     states = cache_states(changed)
     dependent = {"fusc_simclr", "fusc_simclr_selflabel", "purity_report", "cluster_composition", "cluster_gallery"}
-    assert {name for name, state in states.items() if state == "miss"} == dependent | {"cluster_report"}
+    assert {name for name, state in states.items() if state == "miss"} == dependent | {
+        "cluster_report",
+        "candidate_model",
+        "model_in_service",
+    }
 
     # A setting that only says how the work is done remakes nothing.
     assert set(cache_states(materialise(small_store, config=run_config(fusc_simclr={"threads": 2}))).values()) == {
         "hit"
     }
+
+
+def _each_shows_something_of_itself(result):
+    """A preview in Markdown, small enough for the event log; numbers as numbers, so that the UI can plot them."""
+    for event in result.get_asset_materialization_events():
+        found = event.step_materialization_data.materialization
+        shown = {k: v.value for k, v in found.metadata.items() if type(v).__name__ == "MarkdownMetadataValue"}
+        assert shown, found.asset_key
+        assert sum(len(text) for text in shown.values()) < 150_000, found.asset_key
+        assert all(text.strip() for text in shown.values()), found.asset_key
 
 
 def test_tables_hold_what_their_names_say(small_store):

@@ -1,0 +1,303 @@
+"""The model in service over renewals: promoted, kept out, rolled back; identities stay; batches are assigned."""
+
+import shutil
+import subprocess
+import sys
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from fusc_pipeline.build import build_definitions
+from fusc_pipeline.defs import compared
+from fusc_pipeline.defs.served import models_folder, served
+from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.bundle import Bundle
+from fusc_pipeline_tests.conftest import fill_store
+from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
+
+DECISION = 'key:"candidate_model" or key:"model_in_service"'
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, phantom_frames) -> Store:
+    """A store in which a first model was trained and put in service. Not to be changed: copy it."""
+    store = Store(tmp_path_factory.mktemp("trained") / "data")
+    fill_store(store, phantom_frames[:28])
+    renew(store, up_to("model_in_service"))
+    return store
+
+
+@pytest.fixture
+def store(trained, tmp_path) -> Store:
+    shutil.copytree(trained.root, tmp_path / "data")
+    return Store(tmp_path / "data")
+
+
+def renew(store: Store, selection: str = DECISION, seed: int = 0, **service) -> dict[str, str]:
+    """Let the fit of this seed be the candidate, and decide about it; states by asset."""
+    result = materialise(store, selection, settings(seed, **service))
+    assert failures(result) == {}
+    refused = [c for c in result.get_asset_check_evaluations() if not c.passed and c.severity.value == "ERROR"]
+    assert refused == []
+    return cache_states(result)
+
+
+def settings(seed: int = 0, **service) -> dict:
+    fits = {"n_clusters": [4], "seeds": [0, 1, 2]}
+    return run_config(fusc_simclr=fits, candidate_model={"seed": seed}, model_in_service=service)
+
+
+def use(store: Store, number: int) -> dict[str, str]:
+    return renew(store, 'key:"model_in_service"', use=number)
+
+
+def assign(store: Store, batch: str = "b1", **config) -> dict[str, str]:
+    found = assigning(store, batch, **config)
+    assert failures(found) == {}
+    return cache_states(found)
+
+
+def assigning(store: Store, batch: str = "b1", **config) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions("scan_batch", [batch])
+        return (
+            build_definitions(root=str(store.root))
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                asset_selection=[dg.AssetKey("batch_assignments")],
+                partition_key=batch,
+                instance=instance,
+                run_config={"ops": {"batch_assignments": {"config": {"threads": 1, **config}}}},
+                raise_on_error=False,
+            )
+        )
+
+
+def history(store: Store) -> list[tuple]:
+    return [(r["action"], r["number"], r["in_service"]) for r in store.table("model_in_service").to_pylist()]
+
+
+def test_the_first_model_comes_into_service_and_nothing_new_changes_nothing(store):
+    assert history(store) == [("promoted", 1, 1)]
+    model = served(store)
+    assert model.number == 1 and model.identities == (0, 1, 2, 3)
+    bundle = model.bundle()
+    bundle.check()
+    corpus = store.table("corpus")
+    assert bundle.facts.images == {s: corpus.column("split").to_pylist().count(s) for s in ("train", "test")}
+    assert len(bundle.vectors()) == bundle.table().num_rows == 28
+    assert np.isfinite(bundle.facts.evaluation["neighbour_agreement"])
+    assert set(renew(store).values()) == {"hit"}
+    assert history(store) == [("promoted", 1, 1)]
+
+
+def test_renewals_promotion_by_name_and_rollback(store, monkeypatch):
+    # A worse candidate is kept out; its number stays its own.
+    worse(monkeypatch)
+    renew(store, seed=1)
+    assert history(store)[1:] == [("kept", 2, 1)] and served(store).number == 1
+    assert set(renew(store, seed=1).values()) == {"hit"}
+    # By name it comes in, and again changes nothing.
+    use(store, 2)
+    assert history(store)[2:] == [("promoted", 2, 2)]
+    use(store, 2)
+    assert len(history(store)) == 3
+    # Rolled back, and no run without a newer candidate undoes it, whatever the rule.
+    use(store, 1)
+    assert history(store)[3:] == [("rolled_back", 1, 1)]
+    assert served(store).identities == (0, 1, 2, 3)
+    for rule in ("auto", "always", "auto"):
+        assert renew(store, seed=1, promote=rule)["model_in_service"] == "hit"
+        assert served(store).number == 1 and len(history(store)) == 4
+    # The next candidate is decided upon as any other.
+    renew(store, seed=2, promote="always")
+    assert history(store)[4:] == [("promoted", 3, 3)]
+    # A candidate that was decided upon before adds nothing when it comes back.
+    renew(store, seed=1)
+    assert served(store).number == 3 and len(history(store)) == 5
+    told = failures(materialise(store, 'key:"model_in_service"', run_config(model_in_service={"use": 9})))
+    assert "there is no model 9; known: 1, 2, 3" in told["model_in_service"]
+    rows = store.table("model_in_service").to_pylist()
+    assert rows[1]["images"] == 40 and rows[1]["value"] < rows[1]["value_in_service"] and "NMI" in rows[1]["why"]
+
+
+def worse(monkeypatch):
+    """Make any candidate look worse than what is in service."""
+    from fusc_pipeline.service.comparison import Comparison
+
+    found = Comparison("nmi", 0.3, 0.6, 40, 8, 0, np.full(100, -0.3))
+    monkeypatch.setattr("fusc_pipeline.defs.promoting.compare_models", lambda *_: found)
+
+
+def test_clusters_keep_their_numbers_when_the_model_calls_them_otherwise(store):
+    """The same fit with its clusters renumbered is the hardest a renewal can do to a number."""
+    before = served(store).bundle()
+    images = before.table(["image_id", "cluster"]).to_pylist()
+    assign(store)
+    yesterday = {r["image_id"]: r["cluster"] for r in store.table("batch_assignments", "b1").to_pylist()}
+    renumber(store, [2, 3, 0, 1])
+    renew(store, promote="always")
+    model = served(store)
+    assert model.number == 2
+    filled = {r["cluster"] for r in images}
+    assert all(model.identities[[2, 3, 0, 1][cluster]] == cluster for cluster in filled)
+    assert len(set(model.identities)) == 4
+    assert assign(store) == {"batch_assignments": "miss"}
+    rows = store.table("batch_assignments", "b1").to_pylist()
+    assert {r["image_id"]: r["cluster"] for r in rows} == yesterday
+    assert {r["model_version"] for r in rows} == {2}
+
+
+def renumber(store: Store, order: list[int]) -> None:
+    """Publish fusc_simclr again with cluster c called order[c], in its table and its weights."""
+    import json
+
+    import pyarrow as pa
+    from safetensors.torch import load_file, save_file
+
+    record, folder = store.require("fusc_simclr"), store.folder("fusc_simclr")
+    from fusc_pipeline.resources.store import Recipe
+
+    table = store.table("fusc_simclr")
+    place = table.column_names.index("cluster")
+    named = pa.array([order[c] for c in table.column("cluster").to_pylist()], pa.int32())
+    with store.write("fusc_simclr", None, Recipe("renumbered", record.config), record.inputs) as draft:
+        draft.write_table(table.set_column(place, table.schema.field("cluster"), named))
+        for path in folder.glob("*.safetensors"):
+            weights = load_file(path)
+            for name in ("weight", "bias"):
+                new = weights[name].clone()
+                new[:, order] = weights[name]
+                weights[name] = new
+            save_file(weights, draft.path(path.name))
+        draft.path("history.json").write_text(json.dumps(json.loads((folder / "history.json").read_text())))
+
+
+def test_both_models_are_scored_on_images_that_neither_trained_on(store, phantom_frames, monkeypatch):
+    fill_store(store, phantom_frames[28:], batch="b2")
+    seen = []
+
+    def compare(*given):
+        seen.append(compared.compare_models(*given))
+        return seen[-1]
+
+    monkeypatch.setattr("fusc_pipeline.defs.promoting.compare_models", compare)
+    renew(store, up_to("model_in_service"))
+    (found,) = seen
+    before = Bundle.open(models_folder(store, 1)).table().to_pylist()
+    trained_on = {row["subject_key"] for row in before if row["split"] == "train"}
+    corpus = store.table("corpus").to_pylist()
+    test = [row for row in corpus if row["split"] == "test"]
+    fair = [row for row in test if row["subject_key"] not in trained_on]
+    assert (found.n, found.left_out) == (len(fair), len(test) - len(fair))
+    assert found.subjects == len({row["subject_key"] for row in fair})
+
+
+def test_a_batch_is_assigned_without_training_and_a_grown_one_computes_its_new_frames(store, phantom_frames):
+    store.record("corpus")
+    fill_store(store, phantom_frames[28:32], batch="b2", quarantine=1)
+    assert assign(store, "b2") == {"batch_assignments": "miss"}
+    record, rows = store.require("batch_assignments", "b2"), store.table("batch_assignments", "b2").to_pylist()
+    assert len(rows) == 3 and record.metadata["images_assigned_now"] == 3
+    bundle = served(store).bundle()
+    train = {r["image_id"] for r in bundle.table().to_pylist() if r["split"] == "train"}
+    for row in rows:
+        assert row["cluster"] in served(store).identities and 0.25 <= row["confidence"] <= 1
+        assert len(row["neighbor_ids"]) == 10 and train.issuperset(row["neighbor_ids"])
+        assert row["similarities"] == sorted(row["similarities"], reverse=True)
+        assert 0 <= row["ood_score"] <= 1 and row["model_version"] == 1
+    drift = record.metadata["drift"]
+    assert (drift["frames"], drift["new"]) == (3, 3) and 0 < drift["growth"] < 0.2
+    fill_store(store, phantom_frames[28:], batch="b2", quarantine=1)
+    assign(store, "b2")
+    grown = store.require("batch_assignments", "b2").metadata
+    assert (grown["images_assigned_now"], grown["images_kept"]) == (4, 3)
+    again = {row["image_id"]: row for row in store.table("batch_assignments", "b2").to_pylist()}
+    assert all(again[row["image_id"]] == row for row in rows)
+    # A kept-out candidate changes the history, not the batches.
+    renew(store, seed=1, promote="never")
+    assert assign(store, "b2") == {"batch_assignments": "hit"}
+
+
+def test_without_a_model_the_words_say_what_to_run(small_store):
+    assert "no model is in service yet: train one" in failures(assigning(small_store))["batch_assignments"]
+
+
+def test_a_damaged_model_assigns_nothing_and_is_put_back(store):
+    weights = next(models_folder(store, 1).glob("parts/fusc_simclr/*.safetensors"))
+    weights.unlink()  # the candidate's own file is another name of the same bytes
+    weights.write_bytes(b"no weights")
+    told = failures(assigning(store))["batch_assignments"]
+    assert "model 1: parts/fusc_simclr" in told and "missing or damaged" in told
+    assert renew(store)["model_in_service"] == "miss" and history(store) == [("promoted", 1, 1)]
+    assert assign(store) == {"batch_assignments": "miss"}
+
+
+def test_a_kill_between_copying_a_model_and_publishing_leaves_the_old_state(store, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    before = store.require("model_in_service")
+    monkeypatch.setattr("fusc_pipeline.defs.promoting.compare_models", killed)
+    assert "stopped by a signal" in failures(materialise(store, DECISION, settings(1)))["model_in_service"]
+    assert store.require("model_in_service") == before and models_folder(store, 2).is_dir()
+    monkeypatch.undo()
+    renew(store, seed=1, promote="always")
+    assert history(store) == [("promoted", 1, 1), ("promoted", 2, 2)]
+
+
+CACHED = """
+import sys
+from fusc_pipeline.resources.store import Store
+from pathlib import Path
+from fusc_pipeline_tests.defs.graph import up_to
+from fusc_pipeline_tests.defs.test_service import assign, renew
+store = Store(Path(sys.argv[1]))
+states = {**renew(store, up_to("model_in_service")), **assign(store)}
+heavy = [name for name in ("torch", "cv2", "faiss", "sklearn", "timm", "scipy") if name in sys.modules]
+print(set(states.values()), heavy)
+"""
+
+
+def test_nothing_new_loads_nothing_heavy(store):
+    assign(store)
+    ran = subprocess.run([sys.executable, "-c", CACHED, str(store.root)], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert ran.stdout.strip().splitlines()[-1] == "{'hit'} []"
+
+
+def test_the_served_model_is_named_by_the_environment(monkeypatch):
+    from fusc_pipeline.defs.served import SERVABLE, served_row
+    from fusc_pipeline.errors import BadSetting
+
+    assert served_row().name == "fusc_simclr"
+    monkeypatch.setenv("FUSC_SERVED_MODEL", "kmeans_dino")
+    assert served_row() is SERVABLE["kmeans_dino"]
+    monkeypatch.setenv("FUSC_SERVED_MODEL", "fusc_simcl")
+    with pytest.raises(BadSetting, match="did you mean 'fusc_simclr'"):
+        served_row()
+    monkeypatch.setenv("FUSC_SERVED_MODEL", "supervised")
+    with pytest.raises(BadSetting, match="cannot be put in service"):
+        served_row()
+
+
+def test_verbs_promote_and_roll_back_and_the_run_history_knows(store, tmp_path, monkeypatch, capsys):
+    from fusc_pipeline.cli import main
+
+    monkeypatch.setenv("FUSC_DATA", str(store.root))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    assert main(["rollback"]) == 1
+    assert "model 1 was the first in service; there is none before it" in capsys.readouterr().err
+    renew(store, seed=1, promote="always")
+    assert main(["models"]) == 0
+    shown = capsys.readouterr().out
+    assert "* model 2: fusc_simclr, K 4, seed 1" in shown and "  model 1: fusc_simclr, K 4, seed 0" in shown
+    assert "promoted: the first model" in shown
+    assert main(["rollback"]) == 0
+    assert "model 1 is in service" in capsys.readouterr().out and served(store).number == 1
+    assert main(["promote", "1"]) == 0 and "model 1 is in service already" in capsys.readouterr().out
+    assert main(["promote", "2"]) == 0 and served(store).number == 2
+    assert main(["promote", "7"]) == 1 and "there is no model 7; known: 1, 2" in capsys.readouterr().err
+    with dg.DagsterInstance.get() as instance:
+        assert len(instance.get_runs()) == 2
