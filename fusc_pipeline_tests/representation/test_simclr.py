@@ -210,3 +210,16 @@ def test_a_process_killed_with_sigkill_continues_to_the_same_weights(tmp_path):
         torch.load(tmp_path / f"{name}.weights", weights_only=True) for name in ("unbroken", "killed")
     )
     assert all(torch.equal(unbroken[name], continued[name]) for name in unbroken)
+
+
+def test_a_run_is_known_by_the_content_of_its_first_weights_not_by_their_place(tmp_path):
+    from safetensors.torch import save_file
+
+    from fusc_pipeline.representation.simclr import run_digest
+
+    here, there, other = (tmp_path / f"{name}.safetensors" for name in ("here", "there", "other"))
+    save_file(build_backbone("tiny").state_dict(), here)
+    there.write_bytes(here.read_bytes())
+    save_file(build_backbone("tiny", seed=1).state_dict(), other)
+    found = [run_digest("simclr", SimclrConfig(**TINY, weights=str(path)), images()) for path in (here, there, other)]
+    assert found[0] == found[1] != found[2]

@@ -1,6 +1,8 @@
 """The training loop: schedules, history, and that a killed run ends where an unbroken one does."""
 
 import math
+import threading
+import time
 
 import pytest
 import torch
@@ -118,3 +120,22 @@ def test_cosine_with_warmup_rises_to_the_peak_and_falls_to_the_floor():
     assert values[3:] == sorted(values[3:], reverse=True)
     assert values[7] == pytest.approx(1.25)  # half way
     assert cosine_with_warmup(1.0, 1, 5)(0) == 1.0
+
+
+def test_a_second_trainer_on_the_same_file_waits_and_finds_what_the_first_left(tmp_path, caplog):
+    first, second = (Checkpoint(tmp_path / "run.pt", "d") for _ in range(2))
+    seen = []
+
+    def other():
+        with second.alone():
+            seen.append(second.load())
+
+    waiting = threading.Thread(target=other)
+    with first.alone():
+        waiting.start()
+        time.sleep(0.3)
+        assert seen == []
+        first.save({"done": 7})
+    waiting.join(30)
+    assert seen == [{"done": 7}]
+    assert any("waiting for another trainer on this checkpoint" in record.message for record in caplog.records)

@@ -1,0 +1,139 @@
+"""Renewal: the job that trains on the whole corpus up to the model in service, and the schedule that starts it.
+
+Whether a renewed model is promoted is `service`'s part; that batches are assigned meanwhile, `jobs`'.
+"""
+
+import graphlib
+import os
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from fusc_pipeline.defs.materialize import PARTITIONED
+from fusc_pipeline.defs.planning import plan_asset
+from fusc_pipeline.errors import BadInput, FuscError
+from fusc_pipeline.presets import house_config
+from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Record
+
+RENEWAL_JOB = "renew_model"
+END = "model_in_service"
+CRON, DEFAULT_CRON = "FUSC_RENEWAL_CRON", "0 2 * * 0"  # Sunday, 02:00
+# What a renewal's encoder starts from where the house's settings do not say: see benchmarks/renewal.py.
+WARM_START = False
+_GOING = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def renewal_selection() -> dg.AssetSelection:
+    """Everything that the model in service is made from and that is not made per batch."""
+    return dg.AssetSelection.assets(END).upstream() - dg.AssetSelection.assets(*sorted(PARTITIONED))
+
+
+def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
+    """The house's settings of these assets, and a warm start of encoders where that is this release's way."""
+    config = house_config(assets)
+    if not WARM_START:
+        return config
+    ops = {name: dict(body) for name, body in (config.get("ops") or {}).items()}
+    for name in (asset for asset in assets if asset.endswith("_encoder")):
+        fields = (ops.get(name) or {}).get("config") or {}
+        if not (fields.get("encoder") or {}).get("frozen"):
+            ops[name] = {**ops.get(name, {}), "config": {"warm_start": True, **fields}}
+    return config | {"ops": ops}
+
+
+def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefinition]:
+    """The job `renew_model` and the schedule `weekly_renewal` over these assets."""
+    by_name = {key.to_user_string(): definition for definition in assets for key in definition.keys}
+    names = sorted(key.to_user_string() for key in renewal_selection().resolve(list(assets)))
+    config = renewal_config(names)
+    job = dg.define_asset_job(
+        name=RENEWAL_JOB,
+        selection=renewal_selection(),
+        config=config,
+        description="Train on the whole corpus and decide whether the new model goes into service. What is fresh is "
+        "not made again. The schedule `weekly_renewal` starts it; by hand, launch it.",
+    )
+
+    @dg.schedule(
+        name="weekly_renewal",
+        job=job,
+        cron_schedule=os.environ.get(CRON) or DEFAULT_CRON,
+        execution_timezone=local_timezone(),
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Renews the model when the corpus or the settings changed since; the environment variable {CRON} "
+        "says when (default: Sunday, 02:00, of this machine's clock).",
+    )
+    def weekly_renewal(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
+        filters = dg.RunsFilter(job_name=RENEWAL_JOB, statuses=_GOING)
+        if going := context.instance.get_runs(filters, limit=1):
+            return dg.SkipReason(f"run {going[0].run_id[:8]} is renewing the model already")
+        order = [name for name in toposorted(assets) if name in names]
+        try:
+            why = first_change(store, {name: by_name[name] for name in order}, config.get("ops") or {})
+        except (FuscError, dg.Failure) as refusal:
+            words = refusal.description if isinstance(refusal, dg.Failure) else str(refusal)
+            return dg.SkipReason(f"the model cannot be renewed: {words}")
+        if why is None:
+            return dg.SkipReason(
+                "nothing changed since the last model was made: corpus, settings and code are the same"
+            )
+        context.log.info(f"renewing the model: {why}")
+        return dg.RunRequest(run_config=config)
+
+    return job, weekly_renewal
+
+
+def toposorted(assets: Sequence[dg.AssetsDefinition]) -> list[str]:
+    """Names of the assets, each after those it is made from."""
+    before = {key: deps for definition in assets for key, deps in definition.asset_deps.items()}
+    return [key.to_user_string() for key in graphlib.TopologicalSorter(before).static_order() if key in before]
+
+
+def first_change(store: StoreResource, assets: Mapping[str, dg.AssetsDefinition], ops: Mapping[str, Any]) -> str | None:
+    """The first of the assets (in the order of making) that a run would make, and why; None when all are fresh.
+
+    ops: settings by asset, as in a run's config. Raises what planning raises: an input is missing or was refused. No
+    torch: it is the decision that the assets themselves take, and no work.
+    """
+    files = store.get()
+    for name, definition in assets.items():
+        plan = plan_asset(definition, store, config=(ops.get(name) or {}).get("config"))
+        record = files.record(name)
+        if name == "corpus" and not plan.inputs:
+            raise BadInput("no scan batch stands with clean images and labels yet; add one: fusc add-batch <folder>")
+        if record is None:
+            return f"{name} was never made"
+        if record.fingerprint != plan.fingerprint:
+            return f"{name} would be another: {_difference(record, plan.recipe.key, plan.inputs)}"
+    return None
+
+
+def _difference(record: Record, recipe: str, inputs: Mapping[str, str]) -> str:
+    if record.recipe != recipe:
+        return "its settings or its code changed"
+    changed = sum(record.inputs.get(name) != version for name, version in inputs.items())
+    gone = len(record.inputs.keys() - inputs.keys())
+    return f"{changed} of its {len(inputs)} inputs changed" + (f", {gone} are gone" if gone else "")
+
+
+def local_timezone() -> str:
+    """Name of this machine's time zone (TZ, /etc/localtime), UTC where it has none that is known by name."""
+    link = Path("/etc/localtime")
+    linked = os.path.realpath(link).partition("zoneinfo/")[2] if link.is_symlink() else ""
+    for name in (os.environ.get("TZ", "").lstrip(":"), linked):
+        if name:
+            try:
+                return zoneinfo.ZoneInfo(name).key
+            except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+                continue
+    return "UTC"
