@@ -26,9 +26,13 @@ from fusc_pipeline.defs import (
     service,
     text,
 )
-from fusc_pipeline.defs.jobs import preset_jobs
+from fusc_pipeline.defs.automation import automated, changed_data
+from fusc_pipeline.defs.jobs import new_batch_job, preset_jobs, report_job
 from fusc_pipeline.defs.loggers import plain
+from fusc_pipeline.defs.owners import owned
 from fusc_pipeline.defs.recovery import reconcile_runs
+from fusc_pipeline.defs.renewal import renewal
+from fusc_pipeline.defs.sensors import new_scan_batches
 from fusc_pipeline.defs.verdicts import check_steps, checks_of
 from fusc_pipeline.resources.resource import ParquetResource, StoreResource
 
@@ -45,11 +49,13 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     """
     ours = [ingestion, text, cleaning, dataset, encoders, representation, clustering, audit, label_audit]
     assets = dg.load_assets_from_modules([*ours, evaluation, external, service, assignments])
+    renew_model, weekly_renewal = renewal(assets)
     return dg.Definitions(
-        assets=assets,
+        assets=owned(automated(assets)),
         asset_checks=check_steps(checks_of(checks_tables, checks, checks_batches, checks_quality, checks_service)),
-        jobs=preset_jobs(),
-        sensors=[reconcile_runs],
+        jobs=[*preset_jobs(), new_batch_job(), renew_model, report_job(assets)],
+        schedules=[weekly_renewal],
+        sensors=[new_scan_batches, changed_data(), reconcile_runs],
         loggers={"plain": plain, "console": dg.colored_console_logger},
         # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a
         # step process costs two seconds and another import of torch, but frees its device memory when it ends.
