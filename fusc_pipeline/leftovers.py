@@ -16,7 +16,7 @@ from fusc_pipeline.locks import taken
 from fusc_pipeline.processes import start_ticks
 from fusc_pipeline.resources.store import Store, sweep
 
-MODELS_MADE_BY = ("candidate_model", "_")  # the slot under whose lock `models/` is written
+MODELS_MADE_BY = ("model_in_service", "_")  # the slot under whose lock `models/` is written
 # .x.tmp, .x.tmp-1234-ab12cd34, .x.old.ab12cd34 and, for folders, .x.ab12cd34: what `atomic`, `checkpoints` and `pixels`
 # name what they are still writing.
 _TEMPORARY = re.compile(r"\..+(\.tmp|\.tmp-[\w-]+|\.old\.\w+)")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusc_pipeline.defs.compared import compare_models
-from fusc_pipeline.defs.served import CANDIDATE, entries, history_rows, models_folder, served_after
+from fusc_pipeline.defs.served import CANDIDATE, IN_SERVICE, entries, history_rows, models_folder, served_after
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.store import Store
@@ -56,7 +56,8 @@ class Step:
             now.bundle().check(name=f"model {now.number}")
             return False
         except BadInput as damage:
-            install(Bundle.open(self.files.folder(CANDIDATE), CANDIDATE), now.root)
+            with self.files.alone(IN_SERVICE, None):
+                install(Bundle.open(self.files.folder(CANDIDATE), CANDIDATE), now.root)
             warn(f"{damage}; it was put back from {CANDIDATE}")
             return True
 
