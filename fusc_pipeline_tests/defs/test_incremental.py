@@ -69,3 +69,57 @@ def test_a_killed_run_repeats_less_than_one_part(store):
     grow(store, wanted, again)
     assert again == wanted[30 * size :]
     assert rows(store) == wanted
+
+
+def grow_of(store, batch, wanted, done, basis=None, facts=None):
+    """As `grow`, for any batch, with a basis and facts."""
+
+    def compute(todo):
+        for identity in todo:
+            done.append(identity)
+            yield identity, [{"image_id": identity, "reason": "no_text", "alias": batch}]
+
+    inputs = {"n": str(wanted)}
+    with store.write("pseudo_labels", batch, RECIPE, inputs, incremental=True) as draft:
+        return grow_table(
+            store,
+            draft,
+            "pseudo_labels",
+            batch,
+            RECIPE.key,
+            PSEUDO_LABELS,
+            wanted,
+            compute,
+            basis=basis and {i: basis for i in wanted},
+            facts=facts and {i: facts for i in wanted},
+        )
+
+
+def test_an_image_of_another_batch_is_taken_from_there(store):
+    grow_of(store, "a", ["i1", "i2"], [])
+    done = []
+    assert grow_of(store, "b", ["i2", "i3"], done, facts={"alias": "b"}) == Grown(1, 0, 1)
+    assert done == ["i3"]
+    assert store.table("pseudo_labels", "b", ["image_id", "alias"]).to_pylist() == [
+        {"image_id": "i2", "alias": "b"},
+        {"image_id": "i3", "alias": "b"},
+    ]
+
+
+def test_another_basis_or_a_damaged_version_gives_nothing(store):
+    grow_of(store, "a", ["i1", "i2"], [])
+    assert grow_of(store, "b", ["i1", "i2"], [], basis="dicom 1 2 3 4") == Grown(2, 0, 0)
+    assert grow_of(store, "b", ["i1", "i2", "i3"], [], basis="dicom 1 2 3 4") == Grown(1, 2, 0)
+    (store.folder("pseudo_labels", "a") / "table.parquet").write_bytes(b"damaged")
+    assert grow_of(store, "c", ["i1", "i2"], []) == Grown(2, 0, 0)
+
+
+def test_a_grown_table_is_byte_for_byte_that_of_one_made_at_once(store, tmp_path):
+    wanted = [f"i{n:03d}" for n in range(200)]
+    at_once = Store(tmp_path / "other")
+    grow_of(at_once, "z", wanted, [], facts={"alias": "z"})
+    grow_of(store, "a", wanted[50:90][::-1], [])
+    grow_of(store, "z", wanted[1::2], [], facts={"alias": "z"})
+    grown = grow_of(store, "z", wanted, [], facts={"alias": "z"})
+    assert grown == Grown(80, 100, 20)
+    assert store.require("pseudo_labels", "z").files == at_once.require("pseudo_labels", "z").files
