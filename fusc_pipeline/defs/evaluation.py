@@ -12,6 +12,8 @@ from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.report_input import ENCODERS, report_input, shown_gallery
+from fusc_pipeline.defs.report_service import service_versions
+from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
@@ -115,6 +117,8 @@ def cluster_gallery(
         "external_purity",
         "inpainting_audit",
         "label_audit",
+        IN_SERVICE,
+        ASSIGNMENTS,
     ],
     group_name=GROUP,
     kinds={"html"},
@@ -131,6 +135,7 @@ def cluster_report(
     batches = sorted(corpus.read(["scan_batch"]).column(0).unique().to_pylist())
     inputs = batch_versions(files, ("rejected_scans", "pseudo_labels", "clean_images"), batches)
     inputs |= {name: record.data_version for name in TOLD_OF if (record := files.record(name))}
+    inputs |= service_versions(files)
 
     def produce(draft):
         from fusc_pipeline.evaluation.report import render_report

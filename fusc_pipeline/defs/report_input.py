@@ -10,6 +10,7 @@ import pyarrow as pa
 from fusc_pipeline.defs.audit import MAPS, WORST
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.models import HISTORY, clean_pngs
+from fusc_pipeline.defs.report_service import service_section
 from fusc_pipeline.defs.tables import embedding_arrays
 from fusc_pipeline.resources.store import Store
 
@@ -82,6 +83,7 @@ def report_input(files: Store, batches: list[str], n_clusters: int):
         samples=_samples(files),
         encoders=_encoders(files),
         networks=_networks(files),
+        service=service_section(files),
         phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **pictures,

@@ -20,6 +20,7 @@ from fusc_pipeline.evaluation.figures import MOST_NUMBERED
 from fusc_pipeline.evaluation.gallery import GalleryCluster, ViewSample
 from fusc_pipeline.evaluation.palette import ink_on, view_colour
 from fusc_pipeline.evaluation.paper import EXTERNAL, EncoderFigures, paper_tables
+from fusc_pipeline.evaluation.service_section import ServiceSection
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class ReportInput:
     external: from `external.sections`: other data sets, clustered by the finished models.
     samples: from `gallery.view_samples` (the paper's Figure 1).
     encoders: how good their embeddings are on their own. networks: model → the network it was trained with.
+    service: the model in service, None before the first.
     provenance: heading → name → value (fingerprints, configuration, versions).
     phantom: the frames are synthetic. made_at: when, as text; the page itself reads no clock.
     """
@@ -76,6 +78,7 @@ class ReportInput:
     samples: Sequence[ViewSample] = ()
     encoders: Sequence[EncoderFigures] = ()
     networks: Mapping[str, str] = field(default_factory=dict)
+    service: ServiceSection | None = None
     provenance: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     phantom: bool = False
     made_at: str | None = None
