@@ -14,7 +14,7 @@ import pyarrow as pa
 from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.fits import Row, fit_name
 from fusc_pipeline.defs.models import HISTORY, WEIGHTS, log_device
-from fusc_pipeline.defs.served import CANDIDATE, Applied, apply_bundle, encoder_of
+from fusc_pipeline.defs.served import CANDIDATE, Applied, apply_bundle, encoder_of, models_folder
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Store
@@ -47,17 +47,20 @@ def build_candidate(
     table, vectors = _images(files, row.name, encoder, n_clusters, seed)
     ids, splits = np.array(table.column("image_id").to_pylist()), np.array(table.column("split").to_pylist())
     clusters, confidences = table.column("cluster").to_numpy(), table.column("confidence").to_numpy()
+    seen = _seen_before(context, files, encoder)
+    new = np.array([subject not in seen for subject in table.column("subject_key").to_pylist()])
     train, test = splits == "train", splits == "test"
-    near, similarities = nearest_neighbors(vectors[train], ids[train], vectors[test], ids[test], NEIGHBOURS)
+    held_out = test & new if (test & new).any() else test
+    near, similarities = nearest_neighbors(vectors[train], ids[train], vectors[held_out], ids[held_out], NEIGHBOURS)
     draft.write_table(table)
-    write_arrays(draft.folder, vectors, Calibration.of(similarities, confidences[test]))
+    write_arrays(draft.folder, vectors, Calibration.of(similarities, confidences[held_out]))
     parts = dict.fromkeys((row.name, f"{encoder}_encoder", f"{encoder}_embeddings", *row.upstream))
     for asset in parts:
         record = files.require(asset)
         parts[asset] = Part(record.config, record.data_version)
         write_part(draft.folder, asset, _weights(files, row, asset, n_clusters, seed))
     labels = label_numbers(table, ids)
-    figures = _figures(labels[test], clusters[test], clusters[train], near, n_clusters)
+    figures = _figures(labels[held_out], clusters[held_out], clusters[train], near, n_clusters)
     facts = Facts(
         version=draft.recipe.fingerprint({name: files.require(name).data_version for name in inputs}),
         row=row.name,
@@ -74,6 +77,7 @@ def build_candidate(
             "fusc_pipeline": metadata.version("fusc_pipeline"),
         },
         created=time.time(),
+        trained_on=sorted(seen),
     )
     bundle = seal(draft.folder, facts)
     same = _tried(bundle, compute, files, table, vectors, draft)
@@ -84,6 +88,20 @@ def build_candidate(
         "says_the_same_as_the_tables": same,
         **{name: round(value, 4) for name, value in figures.items() if value is not None},
     }
+
+
+def _seen_before(context: "dg.AssetExecutionContext", files: Store, encoder: str) -> set[str]:
+    """Subjects that the encoder saw in the model it was trained on from (`warm_start`), and in those before that."""
+    number = files.require(f"{encoder}_encoder").metadata.get("started_from_model")
+    if not number:
+        return set()
+    try:
+        bundle = Bundle.open(models_folder(files, number), f"model {number}")
+    except BadInput as gone:
+        context.log.warning(f"{CANDIDATE}: which subjects model {number} was trained on is not known any more ({gone})")
+        return set()
+    rows = bundle.table(["subject_key", "split"]).to_pylist()
+    return {row["subject_key"] for row in rows if row["split"] == "train"} | set(bundle.facts.trained_on)
 
 
 def chosen_fit(files: Store, row: str, n_clusters: int, seed: int) -> tuple[int, int]:

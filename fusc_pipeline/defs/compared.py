@@ -20,12 +20,14 @@ def compare_models(
 ) -> Comparison:
     """Both on the candidate's test images, without those of subjects that the model in service was trained on.
 
-    The candidate's own test subjects were none of its training. What the model in service said of an image is in its
-    bundle when it was made from a corpus with that image; it is applied to the others only.
+    The candidate's own test subjects were none of its training, but for those that an encoder before it saw: they are
+    left out too. What the model in service said of an image is in its bundle when it was made from a corpus with that
+    image; it is applied to the others only.
     """
     table = candidate.table()
     before = in_service.table(["image_id", "subject_key", "split", "cluster"])
     trained_on = {r["subject_key"] for r in before.to_pylist() if r["split"] == "train"}
+    trained_on.update(in_service.facts.trained_on, candidate.facts.trained_on)
     test = [split == "test" for split in table.column("split").to_pylist()]
     fair = [t and s not in trained_on for t, s in zip(test, table.column("subject_key").to_pylist(), strict=True)]
     images = table.filter(pa.array(fair))

@@ -50,7 +50,9 @@ class Facts:
 
     version: of the candidate, changes with anything that went into it; row: which of the tables' models; parts: the
     assets whose weights or settings are needed; images: how many there are in each split; evaluation: its figures on
-    the test split; provenance: inputs and code versions; created: seconds since 1970, UTC; files: name → SHA-256.
+    the test split; provenance: inputs and code versions; created: seconds since 1970, UTC; trained_on: subjects that
+    the encoder saw in earlier models it was trained on from, beside those of its own train split; files: name →
+    SHA-256.
     """
 
     version: str
@@ -63,6 +65,7 @@ class Facts:
     evaluation: dict[str, Any]
     provenance: dict[str, Any]
     created: float
+    trained_on: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
 

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import dagster as dg
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import compared
+from fusc_pipeline.defs.candidate import _seen_before
 from fusc_pipeline.defs.served import models_folder, served
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.bundle import Bundle
@@ -245,6 +247,16 @@ def test_a_kill_between_copying_a_model_and_publishing_leaves_the_old_state(stor
     monkeypatch.undo()
     renew(store, seed=1, promote="always")
     assert history(store) == [("promoted", 1, 1), ("promoted", 2, 2)]
+
+
+def test_subjects_that_an_earlier_encoder_saw_are_known(store):
+    """A warm-started encoder has seen the training subjects of the model it started from."""
+    started = SimpleNamespace(metadata={"started_from_model": 1})
+    files = SimpleNamespace(root=store.root, require=lambda _: started)
+    rows = served(store).bundle().table().to_pylist()
+    assert _seen_before(None, files, "simclr") == {r["subject_key"] for r in rows if r["split"] == "train"}
+    started.metadata = {}
+    assert _seen_before(None, files, "simclr") == set()
 
 
 CACHED = """
