@@ -1,6 +1,7 @@
 """Ingestion: delivered files to frames, one scan batch at a time. Reading files is `fusc_pipeline.scans`' part."""
 
 from collections.abc import Iterator, Mapping
+from collections import Counter
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_s
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
+from fusc_pipeline.defs.preview import crossed_table
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.rows import ImageRows, in_groups, in_order
 from fusc_pipeline.resources.store import Draft, Store
@@ -163,12 +165,16 @@ def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapp
 
 
 def _counts(path: Path, layout: str) -> dict:
-    """Frames of each content, and the images that the batch's data set does not know."""
+    """Frames of each content and machine, and the images that the batch's data set does not know."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path, columns=["content", "file_key", "own_label"])
+    table = pq.read_table(path, columns=["content", "machine", "file_key", "own_label"])
     found = {row["values"]: row["counts"] for row in table.column("content").value_counts().to_pylist()}
     contents = {f"content/{name}": found.get(name, 0) for name in CONTENTS}
+    machines: dict[str, Counter] = {}
+    for machine, content in zip(*(table.column(name).to_pylist() for name in ("machine", "content")), strict=True):
+        machines.setdefault(machine or "(not told)", Counter())[content] += 1
+    contents["preview"] = {"md": crossed_table(machines, "machine") if machines else "No frame was taken."}
     return contents | {"images_not_in_data_set": 0 if layout == "plain" else len(unlisted(table))}
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fusc_pipeline.resources.store import Draft
 
 MOST_BYTES = 100_000
+MOST_WIDTH = 740  # pixels that the dialog shows; what is wider is cut off
 FIRST_ROWS = 6
 _MOST_LETTERS = 28
 
@@ -72,7 +73,8 @@ def _cell(value: Any) -> str:
 
 
 def image_markdown(picture: bytes, alt: str) -> str:
-    """Markdown that shows a PNG or JPEG; above 100 kB it is re-encoded as a smaller JPEG."""
+    """Markdown that shows a PNG or JPEG, made as narrow as the UI's dialog; above 100 kB it is re-encoded as a JPEG."""
+    picture = _narrow(picture)
     if len(picture) > MOST_BYTES:
         picture = _shrunk(picture)
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
@@ -97,6 +99,20 @@ def image_strip(pictures: Sequence[bytes], height: int = 120) -> str:
     buffer = io.BytesIO()
     strip.save(buffer, "JPEG", quality=75)
     return image_markdown(buffer.getvalue(), "text-free frames")
+
+
+def _narrow(picture: bytes) -> bytes:
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as image:
+        if image.width <= MOST_WIDTH:
+            return picture
+        kind = image.format
+        small = image.convert("RGB") if image.mode == "P" else image
+        small = small.resize((MOST_WIDTH, max(1, image.height * MOST_WIDTH // image.width)), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, kind)
+    return buffer.getvalue()
 
 
 def _shrunk(picture: bytes) -> bytes:
