@@ -1,7 +1,7 @@
 """Ingestion: delivered files to frames, one scan batch at a time. Reading files is `fusc_pipeline.scans`' part."""
 
-from collections.abc import Iterator, Mapping
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -11,9 +11,9 @@ from pydantic import Field
 from fusc_pipeline.defs.delivered import Delivered, Gone, find_delivered, gone
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize, refusals
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.defs.preview import crossed_table
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
-from fusc_pipeline.defs.preview import crossed_table
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.rows import ImageRows, in_groups, in_order
 from fusc_pipeline.resources.store import Draft, Store
