@@ -27,7 +27,7 @@ from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purit
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
 from fusc_pipeline.compute import Compute
-from fusc_pipeline.defs.encoders import SimclrEncoderConfig
+from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.defs.fusc import FuscHeadConfig
 from fusc_pipeline.defs.selflabel import SelfLabelHeadConfig
 from fusc_pipeline.defs.settings import settings_of

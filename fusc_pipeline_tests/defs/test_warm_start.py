@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fusc_pipeline.defs import served as service
-from fusc_pipeline.defs.encoders import SimclrEncoderConfig
+from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.defs.served import Served
 from fusc_pipeline.defs.warm_start import warm_start
 from fusc_pipeline.hashing import sha256_file
