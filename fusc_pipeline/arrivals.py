@@ -243,7 +243,7 @@ def _told(drop: Path, loose: int) -> str:
         return f"the inbox cannot be listed ({error.strerror}): is it mounted? What was delivered before stands"
     if empty:
         return "the inbox is empty: put each delivery there as a folder of its own"
-    return f"{loose} files lie loose in the inbox: put them into a folder" if loose else ""
+    return f"files lie loose in the inbox ({loose}): put them into a folder" if loose else ""
 
 
 def _marker(folder: Path) -> list[int] | None:

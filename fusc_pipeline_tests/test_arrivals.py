@@ -72,7 +72,7 @@ def test_hidden_temporary_and_loose_things_are_no_deliveries(ward):
         ward.put(name, "a.png", ready=True)
     (ward.inbox.drop / "loose.png").write_bytes(b"x")
     seen = ward.look()
-    assert seen.arrivals == () and "1 files lie loose" in seen.told
+    assert seen.arrivals == () and "files lie loose in the inbox (1)" in seen.told
 
 
 def test_names_that_are_no_key_and_links_are_refused_without_their_names(ward, tmp_path):
