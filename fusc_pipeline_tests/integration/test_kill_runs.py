@@ -132,7 +132,7 @@ def test_a_clock_that_jumps_makes_nobody_dead_and_no_dead_run_alive(trainer, jum
         assert code == 0 and "nothing to mend" in said, said
     assert trainer.statuses() == [DagsterRunStatus.STARTED] and len(trainer.slots()) == 1
     process.kill()
-    process.communicate()
+    process.wait()  # before its output is read: Dagster's helpers hold that open until the process is no zombie either
     code, said = trainer.call("reconcile", "--dry-run")
     assert code == 0 and "would be marked as failed" in said and len(trainer.slots()) == 1, said
     code, said = trainer.call(*TRAIN)  # no hand on it: the next run mends it itself
@@ -240,6 +240,6 @@ def test_the_opening_of_a_new_home_is_killed(tmp_path):
     wait_for("the opening", lambda: list(machine.home.rglob("*.db")) or first.poll() is not None)
     time.sleep(0.1)
     first.kill()
-    first.communicate()
+    first.wait()
     assert not (machine.home / ".opened").exists()
     assert machine.call("init")[0] == 0 and machine.statuses() == []

@@ -88,3 +88,19 @@ def test_the_power_fails(store, tmp_path):
         first, *retries = service.wait_for_success("one")
         assert first.status is FAILURE and len(retries) == 1
         assert_done(service)
+
+
+def test_refused_input_is_not_tried_again(store, tmp_path):
+    with running(store, tmp_path) as service:
+        with service.instance() as instance:
+            instance.add_dynamic_partitions("scan_batch", ["gone"])
+        service.request("refused", job="read", partition="gone", scans={"workers": 1})
+        wait_for("the refusal", lambda: FAILURE in service.statuses("refused"))
+        service.request("later", simclr_encoder=ENCODER | {"epochs": 1})
+        service.wait_for_success("later")  # by then the daemon has seen the failure
+        (refused,) = service.runs("refused")
+        assert refused.tags["dagster/will_retry"] == "false"
+        with service.instance() as instance:
+            told = [entry.message for entry in instance.all_logs(refused.run_id)]
+        assert any("Not retrying run since it failed due to an asset or op failure" in line for line in told)
+        service.assert_clean()
