@@ -21,8 +21,9 @@ def leases(monkeypatch):
 
 
 def test_no_device_is_leased_for_a_cache_hit_or_off_the_pool(small_store, leases):
-    chosen = up_to("kmeans_simclr")
+    chosen = up_to("simclr_encoder")
     assert failures(materialise(small_store, chosen)) == {}
-    assert leases == ["simclr_encoder", "simclr_embeddings"]
+    assert set(leases) == {"simclr_encoder"}  # the asset, and again within it, to know which devices
+    before = len(leases)
     again = materialise(small_store, chosen)
-    assert set(cache_states(again).values()) == {"hit"} and len(leases) == 2
+    assert set(cache_states(again).values()) == {"hit"} and len(leases) == before

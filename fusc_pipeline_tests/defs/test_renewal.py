@@ -59,9 +59,9 @@ def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
     small_store, phantom_frames, instance, house, monkeypatch
 ):
     # The end of a shorter chain, so that the test costs seconds.
-    monkeypatch.setattr(renewal, "END", "kmeans_simclr")
+    monkeypatch.setattr(renewal, "END", "simclr_encoder")
     assert len(tick(small_store, instance)) == 1
-    assert failures(materialise(small_store, up_to("kmeans_simclr"))) == {}
+    assert failures(materialise(small_store, up_to("simclr_encoder"))) == {}
     assert "nothing changed since the last model was made" in tick(small_store, instance)
     fill_store(small_store, phantom_frames[:5], "b2", labels=False)
     store = StoreResource(root=str(small_store.root))

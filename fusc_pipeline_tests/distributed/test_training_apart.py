@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -29,6 +30,7 @@ def trained(store: Store) -> tuple[dict, list]:
     return load_file(folder / "weights.safetensors"), json.loads((folder / "history.json").read_text())
 
 
+@pytest.mark.slow
 def test_two_ranks_train_the_asset_and_report_live(small_store, monkeypatch):
     from fusc_pipeline.defs import progress
 
@@ -42,9 +44,7 @@ def test_two_ranks_train_the_asset_and_report_live(small_store, monkeypatch):
     assert [entry["epoch"] for entry in history] == [1, 2] and "knn_accuracy" in history[1]
     observed = [event.asset_observation_data.asset_observation for event in result.get_asset_observation_events()]
     assert [int(seen.metadata["train/epoch"].value) for seen in observed] == [1, 2]
-    assert not (small_store.root / "work" / "simclr_encoder").exists() or not list(
-        (small_store.root / "work" / "simclr_encoder").rglob("checkpoint.pt")
-    )
+    assert not list((small_store.root / "work" / "simclr_encoder").rglob("checkpoint.pt"))
     # How many train it decides nothing, so what two made is there for one.
     alone = materialise(
         small_store, "simclr_encoder", run_config(simclr_encoder=SETTINGS | {"epochs": 2, "processes": 1})
@@ -70,8 +70,6 @@ def trainers(store: Store) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")
 def test_sigkill_leaves_no_trainer_and_the_next_run_ends_with_the_same_weights(small_store, tmp_path):
-    import shutil
-
     def start(store: Store) -> subprocess.Popen:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "FUSC_CHECKPOINT_SECONDS": "0"}
         return subprocess.Popen([sys.executable, "-c", TRAIN, str(store.root)], env=environment)
