@@ -35,7 +35,7 @@ test-slow: $(STAMP)
 
 ui: $(STAMP)
 	$(BIN)/fusc init
-	$(BIN)/dagster dev -w workspace.yaml
+	$(BIN)/fusc ui
 
 lint: $(STAMP)
 	$(BIN)/ruff check --fix .
