@@ -24,7 +24,8 @@ from fusc_pipeline.errors import BadSetting, FuscError
 from fusc_pipeline.ui.guard import host_and_port, is_loopback
 
 START_SECONDS = 240
-STOP_SECONDS = 15
+# A code server would wait for its runs to end; it need not: the process that started them stays as long as they do.
+STOP_SECONDS, STOP_CODE_SECONDS = 15.0, 5.0
 _LOOK_EVERY = 0.25
 PLUG = "code.sock"
 # A process that ends by itself is started again; so many times, each within so many seconds, and it is given up.
@@ -142,7 +143,7 @@ def supervise(options: Options, instance_ref: str, page: Path, say: Callable[[st
         for service in reversed(running):
             service.stop()
         for service in reversed(running):
-            service.wait(STOP_SECONDS)
+            service.wait(STOP_CODE_SECONDS if service is services[0] else STOP_SECONDS)
         shutil.rmtree(folder, ignore_errors=True)
 
 

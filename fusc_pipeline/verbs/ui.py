@@ -1,6 +1,11 @@
 """`fusc ui`."""
 
 import argparse
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 
 def add(verbs: argparse._SubParsersAction) -> None:
@@ -60,4 +65,19 @@ def _ui(arguments: argparse.Namespace) -> None:
                 for told in reconcile(instance, resource.get(), resource.inbox()):
                     say(told)
         supervise(options, reference, resource.get().root / "report.html", say)
-    say("stopped")
+        say("stopped")
+        if not options.read_only:
+            with run_history() as instance:
+                for told in _still_going(instance):
+                    say(told)
+
+
+def _still_going(instance: "dg.DagsterInstance") -> Iterator[str]:
+    """The runs that outlive the UI, each as a sentence."""
+    import dagster as dg
+
+    from fusc_pipeline.recovery import GOING, why_dead
+
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=GOING)):
+        if why_dead(instance, run) is None:
+            yield f"run {run.run_id[:8]} ({run.job_name}) goes on to its end; the next `fusc ui` shows it again"

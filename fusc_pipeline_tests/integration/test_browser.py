@@ -1,79 +1,128 @@
-"""Dagster's UI in a real browser: the lineage shows every group, an asset's page shows its columns."""
+"""Dagster's UI, served by `fusc ui`, in a real browser: what it shows before a run, and a run from click to report."""
 
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
+import re
 import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-GROUPS = ("ingestion", "text", "dataset", "representation", "clustering", "evaluation")
+from fusc_pipeline_tests.integration.ui_server import CHROMIUM, PATIENCE, UiServer, browser_page
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+GROUPS = ("ingestion", "text", "dataset", "representation", "clustering", "evaluation", "service")
+TINY = """
+# A few frames, to see a whole run go by.
+ops:
+  scans: {config: {workers: 1}}
+  burned_in_text: {config: {engine: rapidocr, workers: 1}}
+  clean_images: {config: {check_text: false, workers: 1}}
+  simclr_encoder: {config: {epochs: 60, batch_size: 8, image_size: 32, threads: 1, monitor_every: 0}}
+  simclr_embeddings: {config: {threads: 1}}
+  simclr_neighbors: {config: {n_neighbors: 3}}
+  kmeans_simclr: {config: {n_clusters: [3], seeds: [0], n_init: 1, threads: 1}}
+  fusc_simclr: {config: {n_clusters: [3], seeds: [0], epochs: 2, batch_size: 8, threads: 1}}
+  inpainting_audit:
+    {config: {sample: 2, probe_steps: 2, pictures: 1, attention_frames: 0, threads: 1, workers: 1}}
+execution: {config: {in_process: {}}}
+leave_out:
+  [dino_encoder, dino_embeddings, dino_neighbors, kmeans_dino, fusc_dino, fusc_dino_selflabel, deepmcat, supervised,
+   fusc_simclr_selflabel]
+"""
 
 
 @pytest.fixture
-def ui(tmp_path):
-    """`dagster dev` on an empty data root; its address."""
-    for name in ("dagster.yaml", "workspace.yaml"):
-        shutil.copy(ROOT / name, tmp_path)
-    port = free_port()
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "FUSC_DATA": str(tmp_path / "data")}
-    environment.pop("DAGSTER_HOME", None)
-    command = [str(Path(sys.executable).parent / "dagster"), "dev", "-w", "workspace.yaml", "-p", str(port)]
-    with open(tmp_path / "ui.log", "w") as log:
-        server = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(f"{address}/server_info", server, tmp_path / "ui.log")
-            yield address
-        finally:
-            os.killpg(server.pid, signal.SIGINT)
-            try:
-                server.wait(30)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
+def playwright():
+    return pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 
-def _wait_for(url: str, server: subprocess.Popen, log: Path, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(f"the UI did not answer in {seconds} s: {log.read_text()[-2000:]}")
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_the_lineage_shows_all_groups_and_an_asset_shows_its_columns(ui):
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=flags)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(f"{ui}/asset-groups", wait_until="domcontentloaded")
+def test_the_lineage_shows_all_groups_and_an_asset_shows_its_columns_and_owner(tmp_path, playwright):
+    server, errors = UiServer(tmp_path), []
+    with server.serving("--no-daemon"), browser_page(playwright, errors) as page:
+        page.goto(f"{server.address}/asset-groups", wait_until="domcontentloaded")
         for group in GROUPS:
-            page.get_by_text(group, exact=True).first.wait_for(timeout=60_000)
-        page.goto(f"{ui}/assets/purity_report?view=overview", wait_until="domcontentloaded")
-        page.get_by_text("macro_recall").first.wait_for(timeout=60_000)
-        page.get_by_text("Every figure of every fit").first.wait_for(timeout=60_000)
-        browser.close()
+            page.get_by_text(group, exact=True).first.wait_for()
+        page.goto(f"{server.address}/assets/purity_report?view=overview", wait_until="domcontentloaded")
+        page.get_by_text("macro_recall").first.wait_for()
+        page.get_by_text("Every figure of every fit").first.wait_for()
+        page.get_by_text("sonography").first.wait_for()
     assert errors == []
+
+
+@pytest.mark.slow
+def test_a_batch_from_a_click_over_live_progress_to_the_report(tmp_path, playwright):
+    """The house's preset as a job: pick the batch, launch, watch the training, open the report by its link."""
+    preset = tmp_path / "tiny.yaml"
+    preset.write_text(TINY)
+    server, errors = UiServer(tmp_path, FUSC_PRESET=str(preset), OMP_NUM_THREADS="1"), []
+    server.fusc("init")
+    server.fusc("phantom", "data/inbox/monday", "--frames", "24", "--subjects", "8")
+    server.fusc("add-batch", "data/inbox/monday")
+    with server.serving(), browser_page(playwright, errors) as page:
+        run = _launch(server, page, tmp_path)
+        _watch_the_training(server, page, run, tmp_path)
+        _until_it_succeeded(server, run)
+        page.goto(f"{server.address}/assets/simclr_neighbors?view=overview")
+        page.get_by_text("Show Markdown").first.click()
+        page.locator("img[src^='data:image']").first.wait_for()
+        page.screenshot(path=tmp_path / "asset.png")
+        page.goto(f"{server.address}/assets/cluster_report?view=overview")
+        page.get_by_role("link", name="open the report").first.click()
+        page.wait_for_url(f"{server.address}/report")
+        page.get_by_role("heading", level=1, name="Fetal ultrasound frames").wait_for()
+        # Its script runs, though in a sandbox.
+        page.locator("#order").select_option("size")
+        page.locator("button.zoom").first.click()
+        page.locator("dialog[open]").wait_for()
+        page.screenshot(path=tmp_path / "report.png")
+        _rebuild_the_report(server, page)
+    assert errors == []
+
+
+def _launch(server: UiServer, page, shots: Path) -> str:
+    """Start the preset's job on the batch as a person does; the run's id."""
+    page.goto(f"{server.address}/locations/fusc_pipeline/jobs/preset_tiny")
+    page.get_by_role("button", name="Materialize all").click()
+    page.get_by_role("button", name="Confirm").click()  # the rows that the preset leaves out were never made
+    page.get_by_role("button", name="All", exact=True).click()
+    page.get_by_text("monday", exact=True).first.wait_for()
+    page.screenshot(path=shots / "launch.png")
+    page.get_by_role("button", name="Launch 1 run").click()
+    page.get_by_text("View", exact=True).last.click()
+    page.wait_for_url(re.compile("/runs/[0-9a-f-]{36}"))
+    return re.search("/runs/([0-9a-f-]{36})", page.url).group(1)
+
+
+def _watch_the_training(server: UiServer, page, run: str, shots: Path) -> None:
+    """Epoch, loss, rate and what is left stand on the run's page while the run goes on."""
+    line = page.get_by_text(re.compile(r"simclr_encoder: epoch \d+ of 60, loss [\d.]+, images per second .* to go"))
+    line.first.wait_for(timeout=4 * PATIENCE * 1000)
+    assert _status(server, run) == "STARTED"
+    page.get_by_text("train/eta_s").first.wait_for()
+    page.screenshot(path=shots / "run.png")
+
+
+def _status(server: UiServer, run: str) -> str:
+    query = "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+    return server.graphql(query, id=run)["runOrError"]["status"]
+
+
+def _until_it_succeeded(server: UiServer, run: str) -> None:
+    deadline = time.monotonic() + 4 * PATIENCE
+    while (status := _status(server, run)) in ("QUEUED", "NOT_STARTED", "STARTING", "STARTED"):
+        assert time.monotonic() < deadline, f"the run is still {status}"
+        time.sleep(0.5)
+    assert status == "SUCCESS", server.log.read_text()[-3000:]
+
+
+def _rebuild_the_report(server: UiServer, page) -> None:
+    """One click, with nothing to fill in."""
+    page.goto(f"{server.address}/locations/fusc_pipeline/jobs/rebuild_report")
+    page.get_by_role("button", name="Materialize all").click()
+    confirm = page.get_by_role("button", name="Confirm")
+    view = page.get_by_text("View", exact=True)
+    confirm.or_(view).last.wait_for()
+    if confirm.is_visible():
+        confirm.click()
+    view.last.click()
+    page.wait_for_url(re.compile("/runs/[0-9a-f-]{36}"))
+    _until_it_succeeded(server, re.search("/runs/([0-9a-f-]{36})", page.url).group(1))
