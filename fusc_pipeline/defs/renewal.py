@@ -15,15 +15,15 @@ import dagster as dg
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import plan_asset
 from fusc_pipeline.errors import BadInput, FuscError
-from fusc_pipeline.presets import house_config
+from fusc_pipeline.presets import house_config, house_preset
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.resources.store import Record
+from fusc_pipeline.resources.store import Record, Store
 
 RENEWAL_JOB = "renew_model"
 END = "model_in_service"
 CRON, DEFAULT_CRON = "FUSC_RENEWAL_CRON", "0 2 * * 0"  # Sunday, 02:00
 # What a renewal's encoder starts from where the house's settings do not say: see benchmarks/renewal.py.
-WARM_START = False
+WARM, WARM_START = "warm_start", False
 _GOING = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -39,27 +39,49 @@ def renewal_selection() -> dg.AssetSelection:
 
 
 def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
-    """The house's settings of these assets, and a warm start of encoders where that is this release's way."""
+    """What the job starts with where nobody says more: the house's settings of these assets, encoders started warm."""
     config = house_config(assets)
-    if not WARM_START:
-        return config
-    ops = {name: dict(body) for name, body in (config.get("ops") or {}).items()}
-    for name in (asset for asset in assets if asset.endswith("_encoder")):
-        fields = (ops.get(name) or {}).get("config") or {}
+    return config | {"ops": _warmed(config.get("ops") or {}, assets)}
+
+
+def scheduled_config(files: Store, assets: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(run config of a scheduled renewal, settings by asset to find out with whether there is anything to renew).
+
+    Without settings of the house a renewal uses those that each output was made with: whoever trained the first model
+    chose them. How an encoder was started is no reason to train it again.
+    """
+    records = {name: record for name in assets if (record := files.record(name))}
+    config = house_config(assets)
+    if not house_preset():
+        config = {"ops": {name: {"config": record.config} for name, record in records.items()}}
+    ops = config.get("ops") or {}
+    asked = _warmed(ops, assets)
+    for name in (name for name in asked if name in records):
+        fields = {key: value for key, value in asked[name].get("config", {}).items() if key != WARM}
+        made = {WARM: records[name].config[WARM]} if WARM in records[name].config else {}
+        asked[name] = {"config": fields | made}
+    return config | {"ops": _warmed(ops, assets)}, asked
+
+
+def _warmed(ops: Mapping[str, Any], assets: Sequence[str]) -> dict[str, Any]:
+    """These settings by asset, with a warm start of the encoders among them, where that is this release's way and they
+    say nothing else."""
+    changed = {name: dict(body or {}) for name, body in ops.items()}
+    for name in (asset for asset in assets if WARM_START and asset.endswith("_encoder")):
+        fields = changed.get(name, {}).get("config") or {}
         if not (fields.get("encoder") or {}).get("frozen"):
-            ops[name] = {**ops.get(name, {}), "config": {"warm_start": True, **fields}}
-    return config | {"ops": ops}
+            changed[name] = {**changed.get(name, {}), "config": {WARM: True, **fields}}
+    return changed
 
 
 def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefinition]:
     """The job `renew_model` and the schedule `weekly_renewal` over these assets."""
     by_name = {key.to_user_string(): definition for definition in assets for key in definition.keys}
     names = sorted(key.to_user_string() for key in renewal_selection().resolve(list(assets)))
-    config = renewal_config(names)
     job = dg.define_asset_job(
         name=RENEWAL_JOB,
         selection=renewal_selection(),
-        config=config,
+        config=renewal_config(names),
         description="Train on the whole corpus and decide whether the new model goes into service. What is fresh is "
         "not made again. The schedule `weekly_renewal` starts it; by hand, launch it.",
     )
@@ -70,16 +92,17 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
         cron_schedule=os.environ.get(CRON) or DEFAULT_CRON,
         execution_timezone=local_timezone(),
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"Renews the model when the corpus or the settings changed since; the environment variable {CRON} "
-        "says when (default: Sunday, 02:00, of this machine's clock).",
+        description="Renews the model when the corpus, the house's settings or the code changed since. The environment "
+        f"variable {CRON} says when (default: Sunday, 02:00, of this machine's clock).",
     )
     def weekly_renewal(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
         filters = dg.RunsFilter(job_name=RENEWAL_JOB, statuses=_GOING)
         if going := context.instance.get_runs(filters, limit=1):
             return dg.SkipReason(f"run {going[0].run_id[:8]} is renewing the model already")
         order = [name for name in toposorted(assets) if name in names]
+        config, asked = scheduled_config(store.get(), names)
         try:
-            why = first_change(store, {name: by_name[name] for name in order}, config.get("ops") or {})
+            why = first_change(store, {name: by_name[name] for name in order}, asked)
         except (FuscError, dg.Failure) as refusal:
             words = refusal.description if isinstance(refusal, dg.Failure) else str(refusal)
             return dg.SkipReason(f"the model cannot be renewed: {words}")

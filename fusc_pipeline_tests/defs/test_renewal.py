@@ -8,6 +8,7 @@ from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import renewal
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config, up_to
 
@@ -58,6 +59,7 @@ def test_its_time_is_the_installation_s(monkeypatch):
 def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
     small_store, phantom_frames, instance, house, monkeypatch
 ):
+    monkeypatch.setattr(renewal, "WARM_START", True)
     # The end of a shorter chain, so that the test costs seconds.
     monkeypatch.setattr(renewal, "END", "simclr_encoder")
     assert len(tick(small_store, instance)) == 1
@@ -69,15 +71,27 @@ def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
     corpus = {"corpus": definitions.resolve_assets_def("corpus")}
     assert renewal.first_change(store, corpus, {}).startswith("corpus would be another: ")
     (request,) = tick(small_store, instance)
-    assert request.run_config["ops"]["simclr_encoder"]["config"]["epochs"] == 1
+    renewed = request.run_config["ops"]["simclr_encoder"]["config"]
+    assert renewed["epochs"] == 1 and renewed["warm_start"] is True
     encoder = {"simclr_encoder": definitions.resolve_assets_def("simclr_encoder")}
     other = {"simclr_encoder": {"config": {"epochs": 7}}}
     assert "its settings or its code changed" in renewal.first_change(store, encoder, other)
 
 
-def test_it_waits_for_a_renewal_that_is_going_on_and_for_the_first_batch(small_store, tmp_path, instance):
-    from fusc_pipeline.resources.store import Store
+def test_without_settings_of_the_house_those_of_the_last_model_stay(small_store, monkeypatch):
+    monkeypatch.setattr(renewal, "WARM_START", True)
+    for asset, config in (("corpus", {"test_share": 0.3}), ("simclr_encoder", {"epochs": 9, "encoder": {"name": "x"}})):
+        with small_store.write(asset, None, Recipe("1", config), {}) as draft:
+            draft.path("anything").write_text("made")
+    config, asked = renewal.scheduled_config(small_store, ["corpus", "simclr_encoder", "simclr_embeddings"])
+    assert asked["corpus"] == config["ops"]["corpus"] == {"config": {"test_share": 0.3}}
+    # A renewal starts warm; that the last one did not is no reason for another.
+    assert asked["simclr_encoder"]["config"] == {"epochs": 9, "encoder": {"name": "x"}}
+    assert config["ops"]["simclr_encoder"]["config"] == {"warm_start": True, "epochs": 9, "encoder": {"name": "x"}}
+    assert "simclr_embeddings" not in config["ops"]
 
+
+def test_it_waits_for_a_renewal_that_is_going_on_and_for_the_first_batch(small_store, tmp_path, instance):
     assert "the model cannot be renewed: no scan batch stands" in tick(Store(tmp_path / "empty"), instance)
     job = build_definitions().resolve_job_def("renew_model")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
