@@ -159,17 +159,27 @@ def _tell(result: dg.ExecuteInProcessResult, seconds: float) -> bool:
         print(
             f"   {materialization.asset_key.to_user_string():24} {took:>9}" + ("" if rows is None else f"  {rows} rows")
         )
-    good = result.success
+    good, warnings = result.success, 0
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             name = f"{check.check_name} of {check.asset_key.to_user_string()}"
-            print(f"   check {name}: {check.severity.value}: {check.description}")
+            blocks = (
+                ", nothing is built on it" if check.blocking and check.severity is dg.AssetCheckSeverity.ERROR else ""
+            )
+            print(f"   check {name}: {check.severity.value}{blocks}: {check.description}")
             good = good and check.severity is not dg.AssetCheckSeverity.ERROR
+            warnings += check.severity is dg.AssetCheckSeverity.WARN
     for event in result.all_events:
-        if event.is_step_failure:
+        if event.is_step_failure and not _is_told(event.step_failure_data):
             print(f"   {event.step_key} FAILED: {_reason(event.step_failure_data)}")
-    print(f"-- {'done' if good else 'FAILED'} in {seconds:.1f} s", flush=True)
+    told = f", {warnings} warning{'s' if warnings > 1 else ''} (above)" if warnings else ""
+    print(f"-- {'done' if good else 'FAILED'} in {seconds:.1f} s{told}", flush=True)
     return good
+
+
+def _is_told(failure) -> bool:
+    """Whether the step failed only since a check did, whose own line says more."""
+    return bool(failure.error and failure.error.cls_name == "DagsterAssetCheckFailedError")
 
 
 def _reason(failure) -> str:

@@ -9,6 +9,8 @@ from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Recipe, Store
+from fusc_pipeline_tests.conftest import fill_store
+from fusc_pipeline_tests.defs.graph import materialise
 
 
 @pytest.fixture
@@ -70,3 +72,20 @@ def test_the_mark_stays_until_it_is_taken_back(root, capsys):
     assert inbox.is_external("planes") and inbox.layout("planes") == ("plain", [])
     assert main(["add-batch", folder, "--key", "planes", "--no-external"]) == 0
     assert not inbox.is_external("planes") and inbox.layout("planes") == ("plain", [])
+
+
+def test_a_check_is_told_once_with_what_follows_from_it(small_store, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("fusc_pipeline.splitting.split_by_subject", lambda *_given: ["train", "test"] * 18)
+        assert not runner._tell(materialise(small_store, 'key:"corpus" or key:"simclr_encoder"'), 1.0)
+    lines = capsys.readouterr().out.splitlines()
+    (told,) = [line for line in lines if "subjects_in_one_split" in line]
+    assert "ERROR, nothing is built on it:" in told and "subjects are in both splits" in told
+    assert not any("blocking asset check" in line for line in lines) and lines[-1] == "-- FAILED in 1.0 s"
+
+
+def test_warnings_are_counted_and_fail_nothing(tmp_path, phantom_frames, capsys):
+    store = Store(tmp_path / "data")
+    fill_store(store, phantom_frames, labels=False)
+    assert runner._tell(materialise(store, "corpus"), 1.0)
+    assert capsys.readouterr().out.splitlines()[-1] == "-- done in 1.0 s, 1 warning (above)"
