@@ -25,7 +25,8 @@ def preset_jobs() -> list:
             name=job_name(name),
             selection=dg.AssetSelection.all() - dg.AssetSelection.assets(*left_out(name)),
             config=load_preset(name),
-            description=f"One scan batch to the report with the settings of the preset `{name}`: {about(name)}",
+            description="One scan batch to the report with the settings of the preset "
+            f"`{Path(name).name}`: {about(name)}",
         )
         for name in names
     ]

@@ -10,8 +10,7 @@ from fusc_pipeline_tests.integration.ui_server import CHROMIUM, PATIENCE, UiServ
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 GROUPS = ("ingestion", "text", "dataset", "representation", "clustering", "evaluation", "service")
-TINY = """
-# A few frames, to see a whole run go by.
+TINY = """# A few frames, to see a whole run go by.
 ops:
   scans: {config: {workers: 1}}
   burned_in_text: {config: {engine: rapidocr, workers: 1}}
