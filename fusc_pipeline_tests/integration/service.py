@@ -19,7 +19,7 @@ from fusc_pipeline.resources.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
-PATIENCE = 150  # seconds for anything that must come; nothing is asserted about how soon it does
+PATIENCE = 400  # seconds for anything that must come; nothing is asserted about how soon it does
 ENCODER = {"epochs": 8, "batch_size": 8, "image_size": 32, "threads": 1}
 
 
