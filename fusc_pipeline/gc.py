@@ -17,6 +17,7 @@ import dagster as dg
 
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.served import IN_SERVICE, entries, history_rows
+from fusc_pipeline.disk import megabytes, newest, size_of
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.locks import exclusive, holder
@@ -71,10 +72,6 @@ class Found:
 
 class Busy(Exception):
     """Another run holds an output's lock."""
-
-
-def megabytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB"
 
 
 def find(definitions: dg.Definitions, resource: StoreResource, limits: Limits = Limits(), now: float = 0.0) -> Found:
@@ -290,21 +287,3 @@ def _names(one: Unneeded) -> bool:
 
 def _house() -> Settings:
     return Settings.of(house_preset())
-
-
-def newest(path: Path) -> float:
-    """When anything under the path was last changed, in seconds since 1970."""
-    times = [path.lstat().st_mtime]
-    for inner in path.rglob("*") if path.is_dir() else ():
-        with contextlib.suppress(FileNotFoundError):
-            times.append(inner.lstat().st_mtime)
-    return max(times)
-
-
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files under a folder; one that goes away meanwhile counts nothing."""
-    total = 0
-    for inner in [path, *path.rglob("*")] if path.is_dir() else [path]:
-        with contextlib.suppress(FileNotFoundError):
-            total += inner.lstat().st_size if not inner.is_dir() else 0
-    return total
