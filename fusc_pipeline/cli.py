@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def main(argv: list[str] | None = None) -> int:
         return arguments.verb(arguments) or 0
     except FuscError as refusal:
         print(f"fusc: {refusal}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `fusc status | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
