@@ -71,6 +71,7 @@ def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Gone:
 
     validate_batch_key(batch)
     keys = load_key(inbox.private / "hmac.key")
+    entries: Mapping[str, Any] = {}
     try:
         folder = inbox.folder(batch)
         entries = entries_of(folder)
@@ -81,7 +82,10 @@ def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Gone:
         record = store.record("scans", batch)
         if record is not None:
             return Gone(record)
-        if batch not in inbox.registered() and isinstance(error, BadInput):
+        # What holds something, but no scan, or was never added, is refused; an empty folder may be a mount point. Any
+        # other error of the file system is told as it is.
+        empty = isinstance(error, BadInput) and batch in inbox.registered() and not entries
+        if not (empty or isinstance(error, FileNotFoundError)):
             raise
         raise gone("are not there") from None
     data_set = read_data_set(delivered, *inbox.layout(batch))

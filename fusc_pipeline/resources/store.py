@@ -159,7 +159,8 @@ class Store:
     def keep_verdict(self, record: Record, verdict: Verdict) -> None:
         """Keep what a check said of the version of this record, in place of what it said of it before."""
         folder = self.place(record)
-        replace_text(folder / VERDICTS, verdicts_text(read_verdicts(folder) | {verdict.check: verdict}))
+        mode = 0o600 if record.asset in PRIVATE_ASSETS else 0o666
+        replace_text(folder / VERDICTS, verdicts_text(read_verdicts(folder) | {verdict.check: verdict}), mode)
 
     def versions(self, asset: str, partition: str | None = None) -> list[Record]:
         """Every whole version that is kept, the newest first; the one in use is among them."""

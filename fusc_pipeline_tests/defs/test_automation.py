@@ -3,9 +3,9 @@
 import dagster as dg
 import pytest
 
-from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.automation import AUTOMATED, OF_ALL, PER_BATCH, HouseConditions
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline_tests.integration import simulator
 
 BATCHES = [f"b{n:03d}" for n in range(150)]
 TEXT = ("scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images")
@@ -13,7 +13,7 @@ TEXT = ("scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_ima
 
 @pytest.fixture(scope="module")
 def definitions():
-    return build_definitions()
+    return simulator.definitions()
 
 
 @pytest.fixture
@@ -142,9 +142,9 @@ def test_runs_have_the_settings_of_the_house_and_run_checks(definitions, instanc
     preset.write_text("ops:\n  clean_images: {config: {check_text: false}}\n  corpus: {config: {seed: 4}}\n")
     monkeypatch.setenv("FUSC_PRESET", str(preset))
     deliver(instance, ["b000"])
-    sensor = definitions.get_sensor_def("changed_data")
-    assert isinstance(sensor, HouseConditions)
     repository = definitions.get_repository_def()
+    sensor = repository.get_sensor_def("changed_data")
+    assert isinstance(sensor, HouseConditions)
 
     def tick(cursor):
         context = dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor)

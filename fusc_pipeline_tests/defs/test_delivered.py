@@ -10,13 +10,12 @@ import dagster as dg
 import pytest
 
 import fusc_pipeline.scans.batch as reading
-from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.failures import CAUSE
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.scans.identity import create_key
 from fusc_pipeline_tests.defs.graph import cache_states, failures
-from fusc_pipeline_tests.integration.simulator import png
+from fusc_pipeline_tests.integration.simulator import definitions, png
 
 KEYS = [dg.AssetKey("scans"), dg.AssetKey("rejected_scans")]
 
@@ -33,7 +32,7 @@ class Delivery:
         self.files = {f"{n}.png": png(n) for n in range(4)}
         self.fill()
         self.inbox.register("b1", self.folder)
-        self._job = build_definitions(root=str(root)).resolve_implicit_global_asset_job_def()
+        monkeypatch.setenv("FUSC_DATA", str(self.store.root))
         self.meanwhile = lambda number: None
         monkeypatch.setattr(reading, "_in_order", self._in_order)
 
@@ -48,9 +47,10 @@ class Delivery:
             yield reading.scan_file(*job)
 
     def ingest(self, **config):
+        job = definitions().resolve_implicit_global_asset_job_def()
         with dg.DagsterInstance.ephemeral() as instance:
             instance.add_dynamic_partitions("scan_batch", ["b1"])
-            return self._job.get_subset(
+            return job.get_subset(
                 asset_selection=frozenset(KEYS), asset_check_selection=frozenset()
             ).execute_in_process(
                 partition_key="b1",

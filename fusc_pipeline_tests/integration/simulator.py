@@ -12,7 +12,9 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import dagster as dg
 from PIL import Image
@@ -91,6 +93,12 @@ def cheap(monkeypatch, house: Path, before_reading: Callable[[Path], None] | Non
     yield counted
 
 
+@cache
+def definitions() -> dg.Definitions:
+    """Those of the pipeline; building them takes as long as a small run. The data root is FUSC_DATA's."""
+    return build_definitions()
+
+
 class Hospital:
     """A data root, its run history, and the sensor over both. checks: whether runs judge what they make (a third of
     their time)."""
@@ -101,7 +109,8 @@ class Hospital:
         if not (self.store.private / "hmac.key").exists():
             create_key(self.store.private / "hmac.key")
         self.inbox.mkdir(exist_ok=True)
-        self._definitions = build_definitions(root=str(root))
+        self._definitions = definitions()
+        self._place = mock.patch.dict(os.environ, FUSC_DATA=str(self.store.root))
         self._repository = self._definitions.get_repository_def()
         self._sensor = self._repository.get_sensor_def("new_scan_batches")
         self._job, self._checks = self._definitions.resolve_job_def("process_new_batch"), checks
@@ -111,18 +120,21 @@ class Hospital:
 
     def tick(self) -> list[dg.RunRequest]:
         """One look of the sensor; what it asks for is in the run history's partitions, not run yet."""
-        with dg.SensorEvaluationContext(
-            instance_ref=self.instance.get_ref(),
-            instance=self.instance,
-            last_tick_completion_time=None,
-            last_run_key=None,
-            cursor=self._cursor,
-            log_key=None,
-            repository_name=None,
-            repository_def=self._repository,
-            sensor_name="new_scan_batches",
-            resources={"store": StoreResource(root=str(self.store.root))},
-        ) as context:
+        with (
+            dg.SensorEvaluationContext(
+                instance_ref=self.instance.get_ref(),
+                instance=self.instance,
+                last_tick_completion_time=None,
+                last_run_key=None,
+                cursor=self._cursor,
+                log_key=None,
+                repository_name=None,
+                repository_def=self._repository,
+                sensor_name="new_scan_batches",
+                resources={"store": StoreResource(root=str(self.store.root))},
+            ) as context,
+            self._place,
+        ):
             found = self._sensor.evaluate_tick(context)
         self._cursor, self.told = found.cursor, found.skip_message or ""
         for request in found.dynamic_partitions_requests or []:
@@ -145,13 +157,14 @@ class Hospital:
     def _execute(self, batch, assets, config, tags) -> dg.ExecuteInProcessResult:
         checks = None if self._checks else frozenset()
         job = self._job.get_subset(asset_selection=frozenset(assets), asset_check_selection=checks)
-        return job.execute_in_process(
-            instance=self.instance,
-            partition_key=batch,
-            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags=dict(tags),
-            raise_on_error=False,
-        )
+        with self._place:
+            return job.execute_in_process(
+                instance=self.instance,
+                partition_key=batch,
+                run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                tags=dict(tags),
+                raise_on_error=False,
+            )
 
     def work(self) -> list[tuple[str, bool]]:
         """A tick and all it asks for: (batch, whether its run succeeded)."""
@@ -168,10 +181,9 @@ class Hospital:
 
     def corpus(self) -> None:
         """Materialise the corpus."""
-        result = self._definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance, asset_selection=[dg.AssetKey("corpus")], raise_on_error=False
-        )
-        assert result.success
+        job = self._definitions.resolve_implicit_global_asset_job_def()
+        with self._place:
+            assert job.execute_in_process(instance=self.instance, asset_selection=[dg.AssetKey("corpus")]).success
 
     def versions(self) -> dict[tuple[str, str], str]:
         """Data version of every table of every batch, and of the corpus."""
