@@ -76,7 +76,9 @@ def batch_assignments(
         # The same frame may have been cleaned on another basis, and so look otherwise, in another batch.
         cleaned = basis_of(files, "clean_images", batch)
         grown = grow_table(
-            *(files, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign), basis=cleaned
+            *(files, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign),
+            basis=cleaned,
+            afresh=config.force,
         )
         found = _read(draft.path("table.parquet"))
         figures = _drift(files, batch, model, bundle, found, wanted)

@@ -80,6 +80,7 @@ def clean_images(
             *(files, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, list(basis), clean),
             basis=basis,
             facts=facts,
+            afresh=config.force,
         )
         table = pads.dataset(draft.path("table.parquet")).to_table(columns=["quarantined", "ink_share", "repairs"])
         quarantined = table.column("quarantined").drop_null()

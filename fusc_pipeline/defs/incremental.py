@@ -47,21 +47,23 @@ def grow_table(
     *,
     basis: Mapping[str, str] | None = None,
     facts: Facts | None = None,
+    afresh: bool = False,
 ) -> Grown:
     """Write the asset's table for the `wanted` image_ids, in their order, computing only those without kept rows.
 
     `compute` takes the ids to do and yields (image_id, rows) in that order; every image gives at least one row. basis:
     for each image, in a few words or a hash, what decides its rows beside its pixels and the recipe; None: nothing
-    does. facts: columns that are this batch's own, put into every kept row.
+    does. facts: columns that are this batch's own, put into every kept row. afresh: keep nothing of any version (the
+    asset's `force`), only what a killed run left.
     """
     basis = basis or dict.fromkeys(wanted, "")
     kept = _Kept(basis, list(wanted))
     for part in _parts(draft.work):
         kept.use(_part(part))
-    if store.same_recipe(asset, partition, recipe):
+    if not afresh and store.same_recipe(asset, partition, recipe):
         kept.use(_version(store, asset, partition))
     own = len(wanted) - len(kept.todo)
-    for other in store.partitions(asset):
+    for other in () if afresh else store.partitions(asset):
         if kept.todo and other != partition:
             kept.use_batch(store, asset, other, recipe)
     todo = kept.todo

@@ -97,7 +97,17 @@ def burned_in_text(
 
     def produce(draft):
         wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
-        grown = grow_table(files, draft, "burned_in_text", batch, draft.recipe.key, BURNED_IN_TEXT, wanted, read)
+        grown = grow_table(
+            files,
+            draft,
+            "burned_in_text",
+            batch,
+            draft.recipe.key,
+            BURNED_IN_TEXT,
+            wanted,
+            read,
+            afresh=config.force,
+        )
         draft.metadata |= {
             "frames": len(wanted),
             "frames_read_now": grown.computed,

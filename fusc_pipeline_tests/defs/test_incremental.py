@@ -9,7 +9,7 @@ from fusc_pipeline.schemas import PSEUDO_LABELS
 RECIPE = Recipe("1")
 
 
-def grow(store, wanted, done, stop_after=None, recipe=RECIPE):
+def grow(store, wanted, done, stop_after=None, recipe=RECIPE, afresh=False):
     """Publish rows for `wanted`, recording in `done` what was computed; optionally die after some images."""
 
     def compute(todo):
@@ -20,7 +20,7 @@ def grow(store, wanted, done, stop_after=None, recipe=RECIPE):
             yield identity, [{"image_id": identity, "reason": "no_text"}]
 
     with store.write("pseudo_labels", "b", recipe, {"n": str(len(wanted))}, incremental=True) as draft:
-        return grow_table(store, draft, "pseudo_labels", "b", recipe.key, PSEUDO_LABELS, wanted, compute)
+        return grow_table(store, draft, "pseudo_labels", "b", recipe.key, PSEUDO_LABELS, wanted, compute, afresh=afresh)
 
 
 def rows(store):
@@ -38,6 +38,13 @@ def test_a_grown_batch_computes_only_its_new_images(store):
     done.clear()
     assert grow(store, [*first, "new"], done) == Grown(1, 5, 0)
     assert done == ["new"] and rows(store) == [*first, "new"]
+
+
+def test_forced_everything_is_computed_again(store):
+    grow(store, ["a", "b"], [])
+    done = []
+    assert grow(store, ["a", "b"], done, afresh=True) == Grown(2, 0, 0)
+    assert done == ["a", "b"]
 
 
 def test_an_image_no_longer_delivered_is_dropped(store):
