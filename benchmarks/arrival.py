@@ -4,8 +4,8 @@
 
 For each size a data root is filled with tiny text-free phantom frames in batches of fifty, as the text stage would have
 left them (same recipes), and a small model of them is put in service. Then phantom screens are delivered and the job
-`process_new_batch` is run on them: reading, OCR, cleaning, embedding, assigning. Sizes take turns, each delivery is new,
-and the smallest size stands for "alone". Seconds are wall seconds of the run, without the start of a process.
+`process_new_batch` is run on them: reading, OCR, cleaning, embedding, assigning. Sizes take turns, each delivery is
+new, and the smallest size stands for "alone". Wall seconds of the run, without the start of a process.
 """
 
 import argparse

@@ -79,7 +79,7 @@ def clean_scan(scan: Scan, cleaning: Cleaning = Cleaning()) -> dict[str, Any]:
         }
     if scan.words is None:
         return row | {
-            "quarantined": "its text could not be read, so it could not be removed; materialise burned_in_text with force"
+            "quarantined": "its text could not be read, so it could not be removed: materialise burned_in_text by force"
         }
     pixels = decode_png(scan.png)
     try:

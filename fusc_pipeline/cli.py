@@ -57,9 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
     verb.add_argument("--batch", help="batch key (default: every batch, then the corpus once)")
-    verb.add_argument(
-        "--preset", help="see `fusc presets`, or a YAML file like them (default: FUSC_PRESET)"
-    )
+    verb.add_argument("--preset", help="see `fusc presets`, or a YAML file like them (default: FUSC_PRESET)")
     verb.add_argument("--select", default="*", help="asset selection, Dagster's syntax (default: everything)")
     verb.add_argument("--set", action="append", default=[], metavar="ASSET.FIELD=VALUE", help="override one setting")
     verb.set_defaults(verb=_run)
