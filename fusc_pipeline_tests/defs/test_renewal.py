@@ -59,7 +59,6 @@ def test_its_time_is_the_installation_s(monkeypatch):
 def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
     small_store, phantom_frames, instance, house, monkeypatch
 ):
-    monkeypatch.setattr(renewal, "WARM_START", True)
     # The end of a shorter chain, so that the test costs seconds.
     monkeypatch.setattr(renewal, "END", "simclr_encoder")
     assert len(tick(small_store, instance)) == 1
@@ -79,7 +78,7 @@ def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
 
 
 def test_without_settings_of_the_house_those_of_the_last_model_stay(small_store, monkeypatch):
-    monkeypatch.setattr(renewal, "WARM_START", True)
+    monkeypatch.delenv("FUSC_PRESET", raising=False)
     for asset, config in (("corpus", {"test_share": 0.3}), ("simclr_encoder", {"epochs": 9, "encoder": {"name": "x"}})):
         with small_store.write(asset, None, Recipe("1", config), {}) as draft:
             draft.path("anything").write_text("made")
@@ -99,7 +98,7 @@ def test_it_waits_for_a_renewal_that_is_going_on_and_for_the_first_batch(small_s
 
 
 def test_a_warm_renewal_leaves_frozen_encoders_and_the_house_s_word_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(renewal, "WARM_START", True)
+    monkeypatch.delenv("FUSC_PRESET", raising=False)
     names = ["corpus", "simclr_encoder"]
     assert renewal.renewal_config(names)["ops"] == {"simclr_encoder": {"config": {"warm_start": True}}}
     preset = tmp_path / "house.yaml"
