@@ -70,7 +70,7 @@ def audited(tmp_path):
         store = Store(tmp_path / "audited")
         fill_store(store, frames(told_by_text))
         result = materialise(store, AUDIT, run_config(inpainting_audit=QUICK | changes))
-        assert set(failures(result)) <= {"inpainting_audit_attention_is_not_on_former_text"}
+        assert set(failures(result)) <= {"inpainting_audit_checks"}
         return store, checks(result)["attention_is_not_on_former_text"]
 
     return run

@@ -135,7 +135,7 @@ def settings_of_tiny():
         (("run",), "there is no scan batch yet"),
         (("run", "--preset", "dmo"), "did you mean 'demo'"),
         (("run", "--batch", "b", "--set", "simclr_encoder.epocs=3"), "did you mean 'epochs'"),
-        (("run", "--batch", "b", "--select", "key:nothing"), "selects no asset; assets: burned_in_text"),
+        (("run", "--batch", "b", "--select", "key:nothing"), "selects no asset; assets: batch_assignments"),
         (("run", "--batch", "b", "--select", "a or b"), "is no asset selection"),
     ],
 )
