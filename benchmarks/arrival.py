@@ -17,16 +17,18 @@ from pathlib import Path
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.planning import plan_asset
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.delivery import write_batch
+from fusc_pipeline.png import encode_png
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.scans.identity import create_key
-from fusc_pipeline.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, SCANS
+from fusc_pipeline.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 from fusc_pipeline.views import VIEWS
 
 BATCH = 50  # frames of each batch that is there already
@@ -123,17 +125,11 @@ class Service:
             with store.write(asset, batch, plan.recipe, plan.inputs) as draft:
                 draft.write_table(table)
                 if asset == "scans":
-                    import pyarrow.parquet as pq
-
-                    from fusc_pipeline.schemas import REJECTED_SCANS
-
                     pq.write_table(REJECTED_SCANS.empty_table(), draft.path("rejected.parquet"))
 
 
 def small_frame(number: int) -> dict:
     """A tiny picture of noise over a shape that its view decides; drawing phantoms would take most of the time."""
-    from fusc_pipeline.png import encode_png
-
     random = np.random.default_rng(number)
     view = int(random.integers(len(VIEWS)))
     y, x = np.mgrid[:SIDE, :SIDE] / SIDE

@@ -60,6 +60,16 @@ def phantoms(config: PhantomConfig, size: int, cache: Path) -> tuple[np.ndarray,
     return found["pixels"], found["views"], found["train"]
 
 
+def prepared(options: argparse.Namespace) -> tuple[Compute, PhantomConfig, np.ndarray, np.ndarray, np.ndarray]:
+    """The device with its threads set, and the phantoms of the options with what `phantoms` gives of them."""
+    compute = Compute.detect(threads=options.threads)
+    compute.apply_threads()
+    cv2.setNumThreads(1)
+    options.cache.mkdir(parents=True, exist_ok=True)
+    data = PhantomConfig(n_frames=options.frames, seed=options.phantom_seed)
+    return compute, data, *phantoms(data, options.size, options.cache)
+
+
 class Scores:
     """Prints one line a fit, and mean ± sd of each model at the end."""
 
@@ -88,12 +98,7 @@ class Scores:
 
 def main() -> None:
     options = arguments()
-    compute = Compute.detect(threads=options.threads)
-    compute.apply_threads()
-    cv2.setNumThreads(1)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    data = PhantomConfig(n_frames=options.frames, seed=options.phantom_seed)
-    pixels, views, train = phantoms(data, options.size, options.cache)
+    compute, _, pixels, views, train = prepared(options)
     scores, rows = Scores(views, train), np.flatnonzero(train)
     majority = np.bincount(views[~train]).max() / (~train).sum()
     print(f"{len(pixels)} frames, {len(rows)} to train on, largest view of the test split {majority:.0%}", flush=True)

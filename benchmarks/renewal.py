@@ -13,17 +13,14 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from phantom_clustering import FUSC, SIMCLR, phantoms
+from phantom_clustering import FUSC, SIMCLR, prepared
 
 from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors
 from fusc_pipeline.clustering.predictions import predict_probabilities
-from fusc_pipeline.compute import Compute
 from fusc_pipeline.evaluation.metrics import cluster_purity, normalized_mutual_information
-from fusc_pipeline.phantom import PhantomConfig
 from fusc_pipeline.phantom.config import plan
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
@@ -36,12 +33,7 @@ COLD = "cold"
 
 def main() -> None:
     options = arguments()
-    compute = Compute.detect(threads=options.threads)
-    compute.apply_threads()
-    cv2.setNumThreads(1)
-    options.cache.mkdir(parents=True, exist_ok=True)
-    data = PhantomConfig(n_frames=options.frames, seed=options.phantom_seed)
-    pixels, views, train = phantoms(data, options.size, options.cache)
+    compute, data, pixels, views, train = prepared(options)
     portions = grown(np.array(plan(data).subjects), train, options.portions)
     sizes = ", then ".join(str(len(rows)) for rows in portions)
     print(f"{sizes} frames to train on, {(~train).sum()} to test on, {len(VIEWS)} views", flush=True)

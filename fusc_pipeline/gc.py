@@ -5,7 +5,6 @@ is never disturbed. Delivered scans, keys, the registry, answers and histories a
 """
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -20,7 +19,7 @@ from fusc_pipeline.defs.served import IN_SERVICE, entries, history_rows
 from fusc_pipeline.disk import megabytes, newest, size_of
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
-from fusc_pipeline.locks import exclusive, holder
+from fusc_pipeline.locks import exclusive, holder, taken
 from fusc_pipeline.presets import house_preset
 from fusc_pipeline.reasons import listed
 from fusc_pipeline.resources.inbox import Inbox
@@ -117,13 +116,9 @@ def busy(store: Store) -> list[str]:
     """Who makes an output at this moment, in words."""
     found = []
     for lock in (store.root / "locks").glob("*/*.lock"):
-        handle = os.open(lock, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            found.append(holder(lock))
-        finally:
-            os.close(handle)
+        with taken(lock) as free:
+            if not free:
+                found.append(holder(lock))
     return found
 
 
@@ -239,7 +234,7 @@ def _told(store: Store, inbox: Inbox) -> list[str]:
 def _alone(store: Store, one: Unneeded) -> Iterator[None]:
     """Hold the lock of what is removed; raises Busy at once when a run has it."""
 
-    def taken(_words: str) -> None:
+    def somebody_has_it(_words: str) -> None:
         raise Busy
 
     if not one.asset:
@@ -247,8 +242,8 @@ def _alone(store: Store, one: Unneeded) -> Iterator[None]:
         return
     deciding = store.root / "locks" / "models.lock"
     of_models = one.asset == IN_SERVICE
-    with exclusive(deciding, "fusc gc", taken) if of_models else contextlib.nullcontext():
-        with store.alone(one.asset, one.batch, waiting=taken):
+    with exclusive(deciding, "fusc gc", somebody_has_it) if of_models else contextlib.nullcontext():
+        with store.alone(one.asset, one.batch, waiting=somebody_has_it):
             if _taken_up(store, one):
                 raise Busy
             yield

@@ -16,16 +16,9 @@ from fusc_pipeline.defs.step import WORKER_TAG, noted_processes
 from fusc_pipeline.leftovers import clear_leftovers
 from fusc_pipeline.locks import taken
 from fusc_pipeline.processes import ProcessMark, command_of, start_ticks
+from fusc_pipeline.resources.history import GOING
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Store
-
-GOING = [
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
-"""QUEUED is not among them: the daemon will start it."""
 
 
 def reconcile(
@@ -66,6 +59,7 @@ def why_dead(instance: dg.DagsterInstance, run: DagsterRun) -> str | None:
 
 
 def _dead_runs(instance: dg.DagsterInstance, dry_run: bool) -> Iterable[str]:
+    # A queued run is not among them: the daemon will start it.
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=GOING)):
         why = why_dead(instance, run)
         if why is None:

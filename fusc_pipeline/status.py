@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fusc_pipeline.arrivals import MARKER
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.defs.planning import Plan, plan_asset
+from fusc_pipeline.defs.planning import Plan, plan_asset, refusal_words
 from fusc_pipeline.errors import BadInput, FuscError
 from fusc_pipeline.reasons import listed, reasons
 from fusc_pipeline.resources.inbox import Inbox
@@ -71,8 +71,7 @@ class Settings:
 
 def batches_of(store: Store, inbox: Inbox) -> list[str]:
     """Every batch that was registered here or of which something stands, sorted."""
-    known = {path.stem for path in (inbox.private / "batches").glob("*.json")}
-    return sorted(known.union(*(store.partitions(asset) for asset in PARTITIONED)))
+    return sorted(set(inbox.registered()).union(*(store.partitions(asset) for asset in PARTITIONED)))
 
 
 def status(definitions: dg.Definitions, resource: StoreResource, settings: Settings = Settings()) -> list[State]:
@@ -239,4 +238,4 @@ def _words(refusal: BaseException) -> str:
     if isinstance(refusal, ValidationError):
         first = refusal.errors()[0]
         return f"its settings are refused: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return (refusal.description if isinstance(refusal, dg.Failure) else None) or str(refusal)
+    return refusal_words(refusal)

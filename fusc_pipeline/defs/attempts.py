@@ -12,19 +12,13 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.defs.failures import CAUSE, FAULT, REFUSED
+from fusc_pipeline.resources.history import UNFINISHED
 
 ARRIVAL_TAG = "fusc/arrival"
 PARTITION_TAG = "dagster/partition"
 # Looks between a failure and the next try: half a minute, five minutes, half an hour, at the sensor's usual rate. At
 # least two, so that Dagster's own retry of a crashed run comes first and is seen.
 RESTS = (2, 10, 60, 120)
-_GOING = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 STOPPED = "stopped"
 
 
@@ -39,7 +33,7 @@ class Attempt:
 
 def batches_in_progress(instance: dg.DagsterInstance) -> set[str]:
     """The batches that a run is at or will be at, whoever started it."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_GOING))
+    runs = instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
     return {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags}
 
 

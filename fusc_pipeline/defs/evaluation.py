@@ -1,13 +1,12 @@
 """Evaluation: how pure the clusters are, what is in them, and the page a sonographer opens."""
 
-import os
-import shutil
 from importlib import resources
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.atomic import replace_text
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.preview import image_markdown
@@ -141,7 +140,7 @@ def cluster_report(
         from fusc_pipeline.evaluation.report import render_report
 
         page = render_report(report_input(files, batches, config.n_clusters))
-        draft.path(PAGE).write_text(page)
+        draft.path(PAGE).write_text(page, encoding="utf-8")
         # The page itself is too large for the event log; `fusc ui` serves it there.
         draft.metadata |= {"page": {"md": "[open the report](/report)"}, "page_kb": len(page) // 1024}
 
@@ -150,9 +149,7 @@ def cluster_report(
     extra = {"templates": _templates()}
     result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs, extra=extra)
     page = files.folder("cluster_report") / PAGE
-    temporary = files.root / f".{PAGE}.tmp-{os.getpid()}"
-    shutil.copyfile(page, temporary)
-    os.replace(temporary, files.root / PAGE)
+    replace_text(files.root / PAGE, page.read_text(encoding="utf-8"))
     context.log.info(f"cluster_report: open {files.root / PAGE}")
     return result
 

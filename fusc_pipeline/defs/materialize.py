@@ -130,13 +130,13 @@ def _unchanged(context: dg.AssetExecutionContext, store: Store, found: Record) -
 def upstream_version(store: Store, name: str, partition: str | None = None) -> str:
     """The data version of an asset in use, to build on. Raises BadInput when it was not made or failed a check."""
     part = partition if name in PARTITIONED else None
-    version = store.require(name, part).data_version
-    if refusal := store.refusal(name, part):
+    record = store.require(name, part)
+    if refusal := store.refusal_of(record):
         where = f" of batch {part}" if part else ""
         raise BadInput(
             f"{name}{where} failed a check, so nothing is built on it ({refusal}). Mend it and materialise it again."
         )
-    return version
+    return record.data_version
 
 
 def batch_versions(store: Store, assets: Sequence[str], batches: Sequence[str]) -> dict[str, str]:

@@ -82,3 +82,8 @@ def plan_asset(
     except Planned as stopped:
         return stopped.plan
     raise TypeError(f"{asset.key.to_user_string()} ended without a decision: it does not use `materialize`")
+
+
+def refusal_words(refusal: BaseException) -> str:
+    """What `plan_asset` raised, in words: a step's failure tells them as its description."""
+    return (refusal.description if isinstance(refusal, dg.Failure) else None) or str(refusal)

@@ -13,9 +13,10 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.defs.planning import plan_asset
+from fusc_pipeline.defs.planning import plan_asset, refusal_words
 from fusc_pipeline.errors import BadInput, FuscError
 from fusc_pipeline.presets import house_config, house_preset
+from fusc_pipeline.resources.history import UNFINISHED
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Record, Store
 
@@ -25,13 +26,6 @@ CRON, DEFAULT_CRON = "FUSC_RENEWAL_CRON", "0 2 * * 0"  # Sunday, 02:00
 # Encoders that a renewal starts warm unless the settings say otherwise, as benchmarks/renewal.py showed that it is no
 # worse: with half the epochs, k-NN 58.5 % against 51.1 % from random weights. DINO was not measured.
 WARM, WARM_STARTED = "warm_start", frozenset({"simclr_encoder"})
-_GOING = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def renewal_selection() -> dg.AssetSelection:
@@ -97,7 +91,7 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
         f"variable {CRON} says when (default: Sunday, 02:00, of this machine's clock).",
     )
     def weekly_renewal(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
-        filters = dg.RunsFilter(job_name=RENEWAL_JOB, statuses=_GOING)
+        filters = dg.RunsFilter(job_name=RENEWAL_JOB, statuses=UNFINISHED)
         if going := context.instance.get_runs(filters, limit=1):
             return dg.SkipReason(f"run {going[0].run_id[:8]} is renewing the model already")
         order = [name for name in toposorted(assets) if name in names]
@@ -105,8 +99,7 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
         try:
             why = first_change(store, {name: by_name[name] for name in order}, asked)
         except (FuscError, dg.Failure) as refusal:
-            words = refusal.description if isinstance(refusal, dg.Failure) else str(refusal)
-            return dg.SkipReason(f"the model cannot be renewed: {words}")
+            return dg.SkipReason(f"the model cannot be renewed: {refusal_words(refusal)}")
         if why is None:
             return dg.SkipReason(
                 "nothing changed since the last model was made: corpus, settings and code are the same"

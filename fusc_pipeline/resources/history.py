@@ -7,11 +7,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+from dagster import DagsterRunStatus
 from dagster._core.instance import InstanceRef
 from dagster._core.storage.sqlite import LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION
 
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.locks import exclusive
+
+GOING = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+"""Of a run that a process is at, or is about to be."""
+UNFINISHED = [DagsterRunStatus.QUEUED, *GOING]
+"""Of a run that will still do something: as GOING, and what the daemon will start."""
 
 
 @contextlib.contextmanager

@@ -64,9 +64,9 @@ class Inbox:
         folder = Path(folder).resolve()
         if folder.parent == self.drop.resolve():
             return folder.name
-        known = {path.stem: self._read(path.stem).get("folder") for path in (self.private / "batches").glob("*.json")}
-        for batch, place in sorted(known.items()):
-            if place == str(folder):
+        known = self.registered()
+        for batch, place in known.items():
+            if place == folder:
                 return batch
         return next(key for key in (f"batch-{number:04d}" for number in itertools.count(1)) if key not in known)
 

@@ -147,14 +147,17 @@ class Store:
     def refusal(self, asset: str, partition: str | None = None) -> str | None:
         """Why nothing may be built on the version in use: the words of a blocking check that it failed; else None."""
         found = self.record(asset, partition)
-        if found is None:
-            return None
-        verdicts = read_verdicts(self.folder(asset, partition)).values()
+        return None if found is None else self.refusal_of(found)
+
+    def refusal_of(self, record: Record) -> str | None:
+        """As `refusal`, of this version."""
+        verdicts = read_verdicts(self.place(record)).values()
         return next((f"{v.check}: {v.description}" for v in verdicts if v.blocks and not v.passed), None)
 
     def verdicts(self, asset: str, partition: str | None = None) -> dict[str, Verdict]:
         """What checks said of the version in use, by check."""
-        return read_verdicts(self.folder(asset, partition)) if self.record(asset, partition) else {}
+        found = self.record(asset, partition)
+        return read_verdicts(self.place(found)) if found else {}
 
     def keep_verdict(self, record: Record, verdict: Verdict) -> None:
         """Keep what a check said of the version of this record, in place of what it said of it before."""
@@ -190,7 +193,7 @@ class Store:
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
         """Folder of the version in use; raises BadInput when there is none."""
-        return self._slot(asset, partition) / _version(self.require(asset, partition).fingerprint)
+        return self.place(self.require(asset, partition))
 
     def dataset(self, asset: str, partition: str | None = None) -> "pads.Dataset":
         """The asset's table, opened lazily; raises BadInput when its columns are not those of its schema."""

@@ -76,7 +76,8 @@ def _still_going(instance: "dg.DagsterInstance") -> Iterator[str]:
     """The runs that outlive the UI, each as a sentence."""
     import dagster as dg
 
-    from fusc_pipeline.recovery import GOING, why_dead
+    from fusc_pipeline.recovery import why_dead
+    from fusc_pipeline.resources.history import GOING
 
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=GOING)):
         if why_dead(instance, run) is None:
