@@ -77,33 +77,31 @@ class EasyOcrEngine:
         boxes = self.detector.boxes(pixels)
         grey, chroma = grey_and_chroma(pixels)
         candidates = [crops.variants(_cut(grey, box), _cut(chroma, box)) for box in boxes]
-        readings = self._read_crops([first for first, _ in candidates])
-        unsure = [i for i, (_, confidence) in enumerate(readings) if confidence < self.second_try]
-        for i, reading in zip(unsure, self._read_crops([candidates[i][1] for i in unsure]), strict=True):
-            readings[i] = max(readings[i], reading, key=lambda text_and_confidence: text_and_confidence[1])
+        readings = []
+        for first, other in candidates:
+            reading = self._read_crop(first)
+            if reading[1] < self.second_try:
+                reading = max(reading, self._read_crop(other), key=lambda text_and_confidence: text_and_confidence[1])
+            readings.append(reading)
         words = [
             Word(*box, text=text.strip(), confidence=confidence)
             for box, (text, confidence) in zip(boxes, readings, strict=True)
         ]
         return sorted(words, key=lambda word: (word.y0, word.x0))
 
-    def _read_crops(self, images: list[np.ndarray]) -> list[tuple[str, float]]:
-        """Readings of crops; pixel-identical ones (screen furniture, mostly) are recognised once."""
-        keys = [crops.key(image) for image in images]
-        new = {key: image for key, image in zip(keys, images, strict=True) if key not in self._known}
-        fresh = dict(zip(new, self.recogniser.read(list(new.values())), strict=True))
-        readings = []
-        for key in keys:
-            if key in fresh:
-                reading = fresh[key]
-            else:
-                reading = self._known[key]
-                self._known.move_to_end(key)
-            readings.append(reading)
-        self._known.update(fresh)
-        while len(self._known) > _CACHED_CROPS:
+    def _read_crop(self, image: np.ndarray) -> tuple[str, float]:
+        """A crop's reading; pixel-identical ones (screen furniture, mostly) are recognised once.
+
+        The recogniser reads a crop alone, so what is remembered is what would be computed again: a frame's words do not
+        depend on which frames this process read before.
+        """
+        key = crops.key(image)
+        if key not in self._known:
+            self._known[key] = self.recogniser.read(image)
+        self._known.move_to_end(key)
+        if len(self._known) > _CACHED_CROPS:
             self._known.popitem(last=False)
-        return readings
+        return self._known[key]
 
 
 def _cut(image: np.ndarray, box: Box) -> np.ndarray:

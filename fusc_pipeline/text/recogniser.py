@@ -1,6 +1,5 @@
-"""EasyOCR's English recogniser (CRNN, generation 2): grey crops → strings and confidences, many crops at a time."""
+"""EasyOCR's English recogniser (CRNN, generation 2): grey crops → strings and confidences, one crop at a time."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -14,10 +13,9 @@ from fusc_pipeline.compute import Compute
 from fusc_pipeline.text.fast_inference import freeze
 
 CROP_HEIGHT = 64
-# Crops are padded to a multiple of this width and batched with their like.
+# Crops are padded to a multiple of this width.
 _WIDTH_STEP = 64
 _MAX_WIDTH = 64 * 24
-_MAX_BATCH = 16
 
 
 class TextRecogniser:
@@ -39,35 +37,24 @@ class TextRecogniser:
         self.ignored = [self.converter.dict["€"]]
 
     @torch.inference_mode()
-    def read(self, crops: Sequence[np.ndarray]) -> list[tuple[str, float]]:
-        """(text, confidence 0..1) of each crop, uint8 (h, w), bright text on dark; confidence as EasyOCR defines it."""
-        lines = [_line(crop) for crop in crops]
-        results: list[tuple[str, float]] = [("", 0.0)] * len(lines)
-        widths = [-(-line.shape[1] // _WIDTH_STEP) * _WIDTH_STEP for line in lines]
-        order = sorted(range(len(lines)), key=widths.__getitem__)
-        start = 0
-        while start < len(order):
-            width = widths[order[start]]
-            batch = [i for i in order[start : start + _MAX_BATCH] if widths[i] == width]
-            for index, result in zip(batch, self._forward([lines[i] for i in batch], width), strict=True):
-                results[index] = result
-            start += len(batch)
-        return results
+    def read(self, crop: np.ndarray) -> tuple[str, float]:
+        """(text, confidence 0..1) of a crop, uint8 (h, w), bright text on dark; confidence as EasyOCR defines it.
 
-    def _forward(self, lines: list[np.ndarray], width: int) -> list[tuple[str, float]]:
+        A crop goes through the network alone, so that its reading is a function of its pixels. In a batch the last
+        digits of a confidence depend on the batch's size (other kernels are chosen), and no kernel promises that they
+        do not depend on the other rows.
+        """
+        line = _line(crop)
         # Right padding repeats the last column, as EasyOCR does.
-        padded = np.stack([np.pad(line, ((0, 0), (0, width - line.shape[1])), mode="edge") for line in lines])
-        batch = torch.from_numpy(padded)[:, None].float().div_(127.5).sub_(1)  # (N, 1, 64, width), -1..1
-        features = self.features(batch.to(self.compute.device, self.dtype)).float()  # (N, 256, h', T)
-        sequence = self.sequence(features.mean(2).transpose(1, 2))  # (N, T, 256)
-        scores = self.prediction(sequence)  # (N, T, characters)
+        padded = np.pad(line, ((0, 0), (0, -line.shape[1] % _WIDTH_STEP)), mode="edge")
+        batch = torch.from_numpy(padded)[None, None].float().div_(127.5).sub_(1)  # (1, 1, 64, width), -1..1
+        features = self.features(batch.to(self.compute.device, self.dtype)).float()  # (1, 256, h', T)
+        sequence = self.sequence(features.mean(2).transpose(1, 2))  # (1, T, 256)
+        scores = self.prediction(sequence)  # (1, T, characters)
         scores[:, :, self.ignored] = float("-inf")
-        best, index = scores.softmax(2).cpu().max(2)
-        texts = self.converter.decode_greedy(index.reshape(-1).numpy(), [index.shape[1]] * len(lines))
-        return [
-            (text, _confidence(probabilities[steps != 0].numpy()))
-            for text, probabilities, steps in zip(texts, best, index, strict=True)
-        ]
+        best, index = scores[0].softmax(1).cpu().max(1)
+        (text,) = self.converter.decode_greedy(index.numpy(), [len(index)])
+        return text, _confidence(best[index != 0].numpy())
 
 
 def _line(crop: np.ndarray) -> np.ndarray:

@@ -75,6 +75,55 @@ def test_a_black_frame_holds_no_words(engine, shape):
     assert engine.read(np.zeros(shape, np.uint8)) == []
 
 
+def screens_that_share_words():
+    """Three small screens; "MI 0.8" is the same crop on all, and their other words are as wide as it is."""
+    grey = tissue(fan_mask(240, 320))
+    own = [
+        (("TI 0.4", (8, 60)), ("FEMUR", (130, 120))),
+        (("Gn 0.3", (8, 60)),),
+        (("TI 0.4", (8, 60)), ("3VV", (120, 90))),
+    ]
+    drawn = []
+    for words in own:
+        screen, _, _ = typed(grey, "MI 0.8", (8, 8), (240, 240, 240), 16)
+        for text, at in words:
+            screen, _, _ = typed(screen, text, at, (240, 240, 240), 16)
+        drawn.append(screen)
+    return drawn
+
+
+@needs_weights
+@pytest.mark.parametrize("bf16", [False, True])
+def test_what_is_read_depends_on_the_frame_alone(bf16):
+    """Exactly, confidences too: workers get other frames in another order when a run is resumed."""
+    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
+
+    compute = Compute(device="cpu", bf16=bf16, threads=1)
+    frames = screens_that_share_words()
+
+    def read(*order):
+        engine = EasyOcrEngine(compute=compute)
+        return {i: engine.read(frames[i]) for i in order}
+
+    alone = read(0) | read(1) | read(2)
+    assert [len(words) for words in alone.values()] == [3, 2, 3]
+    assert read(0, 1, 2) == read(2, 0, 1) == alone
+
+
+@needs_weights
+def test_a_remembered_reading_is_what_would_be_read_again(monkeypatch):
+    """Also when the cache holds less than one frame has."""
+    from fusc_pipeline.text import easyocr_engine
+
+    frames = screens_that_share_words()
+    engine = easyocr_engine.EasyOcrEngine()
+    first = [engine.read(frame) for frame in frames]
+    assert [engine.read(frame) for frame in reversed(frames)] == first[::-1]
+    monkeypatch.setattr(easyocr_engine, "_CACHED_CROPS", 1)
+    assert [engine.read(frame) for frame in frames] == first
+
+
 @needs_weights
 def test_precision_and_settings_are_part_of_the_fingerprint(engine):
     from fusc_pipeline.compute import Compute
