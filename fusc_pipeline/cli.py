@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from fusc_pipeline.errors import BadInput, BadSetting, FuscError
+from fusc_pipeline.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
 from fusc_pipeline.scans.datasets import LAYOUTS
 from fusc_pipeline.verbs import arrivals, recovery, service, ui, upkeep
 
@@ -24,6 +24,15 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except BrokenPipeError:  # `fusc status | head`: whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(
+            f"fusc: {os.strerror(error.errno)} where the data root or the run history lies; nothing half-written is "
+            "visible. Make room, or let it be written, then run again",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -1,5 +1,7 @@
 """What the pipeline refuses, in words a person can act on. Every message names the thing and what to do."""
 
+import errno
+
 
 class FuscError(Exception):
     """Base of every refusal. Never retried: the same input would be refused again."""
@@ -11,3 +13,7 @@ class BadInput(FuscError):
 
 class BadSetting(FuscError):
     """A configuration value, environment variable or key file that cannot be used as it is."""
+
+
+# Of an OSError: the disk is full or read-only, so that neither waiting nor trying again would help.
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})

@@ -6,7 +6,6 @@ is never disturbed. Delivered scans, keys, the registry, answers and histories a
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,11 +13,13 @@ from pathlib import Path
 
 import dagster as dg
 
+from fusc_pipeline.atomic import remove_folder
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.served import IN_SERVICE, entries, history_rows
 from fusc_pipeline.disk import megabytes, newest, size_of
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
+from fusc_pipeline.leftovers import PIXELS
 from fusc_pipeline.locks import exclusive, holder, taken
 from fusc_pipeline.presets import house_preset
 from fusc_pipeline.reasons import listed
@@ -28,7 +29,6 @@ from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
 from fusc_pipeline.status import Settings, State, batches_of, status
 
 DAY = 24 * 3600.0
-PIXELS = "pixels"  # folder of pixel caches under work/
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ def _remove(one: Unneeded) -> int:
         if _names(one):  # a run that only looked at it, without the lock, took it up meanwhile
             os.replace(aside, one.path)
             raise Busy
-        shutil.rmtree(aside)
+        remove_folder(aside)  # a kill in the midst of it leaves nothing that could be taken for a version
     else:
         one.path.unlink()
     return one.size

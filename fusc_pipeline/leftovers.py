@@ -1,8 +1,9 @@
-"""Temporary files whose maker was killed, under the data root: finding them and clearing them away.
+"""Temporary files whose maker was killed, and work that has served, under the data root: found and cleared away.
 
 Never by age. What a run makes under its slot's lock (`Store.alone`) is left over when that lock is free; any other
-temporary file carries its maker's process number. Work folders themselves are no left-overs: a killed run's successor
-continues from them (`fusc gc` clears those that no run can use any more). No dagster here.
+temporary file carries its maker's process number. Work folders themselves are no left-overs before what was made of
+them is published: a killed run's successor continues from them (`fusc gc` clears those that no run can use any more).
+No dagster here.
 """
 
 import contextlib
@@ -12,16 +13,18 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from fusc_pipeline.atomic import settle, unsettled
 from fusc_pipeline.locks import taken
 from fusc_pipeline.processes import start_ticks
-from fusc_pipeline.resources.store import Store, sweep
+from fusc_pipeline.resources.store import WHOLE, Store
 
-MODELS_MADE_BY = ("model_in_service", "_")  # the slot under whose lock `models/` is written
-# .x.tmp, .x.tmp-1234-ab12cd34, .x.old.ab12cd34 and, for folders, .x.ab12cd34: what `atomic`, `checkpoints` and `pixels`
-# name what they are still writing.
-_TEMPORARY = re.compile(r"\..+(\.tmp|\.tmp-[\w-]+|\.old\.\w+)")
+PIXELS = "pixels"  # folder of pixel caches under work/
+MODELS_MADE_BY = ("model_in_service", WHOLE)  # the slot under whose lock `models/` is written
+# .x.tmp, .x.tmp-1234-ab12cd34, .x.old-1234-ab12cd34: what `atomic`, `checkpoints` and Parquet parts name what they are
+# still writing; .x.old.ab12cd34 and, for folders, .x.ab12cd34: what earlier releases did.
+_TEMPORARY = re.compile(r"\..+(\.tmp|\.(tmp|old)-[\w-]+|\.old\.\w+)")
 _BUILDING = re.compile(r"\.[\w-]+\.[a-z0-9_]{8}")
-_MAKER = re.compile(r"\.tmp-(\d+)(-[0-9a-f]{8})?")
+_MAKER = re.compile(r"\.(?:tmp|old)-(\d+)(?:-[0-9a-f]{8})?$")
 _UNPACKED = re.compile(r"fusc-(\d+)-")
 
 
@@ -33,21 +36,29 @@ def clear_leftovers(store: Store, dry_run: bool = False) -> list[str]:
     """
     told = []
     for slot in _slots(store):
-        if not _left_in_slot(store, slot):
-            continue  # the common case costs a listing and no lock
-        with taken(store.root / "locks" / slot[0] / f"{slot[1]}.lock") as free:
-            left = _left_in_slot(store, slot) if free else []
-            if left and not dry_run:
-                sweep(store.root / "assets" / slot[0] / slot[1])
-                _remove(left)
-        if left:
-            told.append(_words(len(left), f"{slot[0]}{'' if slot[1] == '_' else ' of batch ' + slot[1]}", dry_run))
+        if left := clear_slot(store, *slot, dry_run):
+            told.append(_words(left, f"{slot[0]}{'' if slot[1] == WHOLE else ' of batch ' + slot[1]}", dry_run))
     loose = [path for path in _loose(store) if not _lives(path)]
     if loose and not dry_run:
         _remove(loose)
     if loose:
         told.append(_words(len(loose), "the data root", dry_run))
     return told
+
+
+def clear_slot(store: Store, asset: str, place: str, dry_run: bool = False) -> int:
+    """As `clear_leftovers`, of one output: how much was left over. place: folder name of the partition."""
+    if not _left_in_slot(store, asset, place):
+        return 0  # the common case costs a listing and no lock
+    with taken(store.root / "locks" / asset / f"{place}.lock") as free:
+        left = _left_in_slot(store, asset, place) if free else []
+        if left and not dry_run:
+            store.sweep(asset, None if place == WHOLE else place)
+            if (asset, place) == MODELS_MADE_BY:
+                # A bundle steps aside only when it is damaged or of a run that was killed: none is put back.
+                settle(store.root / "models", lambda _: False)
+            _remove(left)
+        return len(left)
 
 
 def _words(count: int, where: str, dry_run: bool) -> str:
@@ -59,27 +70,30 @@ def _slots(store: Store) -> list[tuple[str, str]]:
     """(asset, folder name of the partition) of every slot that has anything."""
     found = {MODELS_MADE_BY} if (store.root / "models").is_dir() else set()
     for part in ("assets", "work"):
-        found |= {(place.parent.name, place.name) for place in (store.root / part).glob("*/*/")}
-    return sorted(found)
+        found |= {(place.parent.name, place.name) for place in (store.root / part).glob("*/[!.]*/")}
+    return sorted(slot for slot in found if slot[0] != PIXELS)
 
 
-def _left_in_slot(store: Store, slot: tuple[str, str]) -> list[Path]:
+def _left_in_slot(store: Store, asset: str, place: str) -> list[Path]:
     """What a maker of this slot would have left, if none lives."""
-    assets = store.root / "assets" / slot[0] / slot[1]
-    left = [path for path in _entries(assets) if re.fullmatch(r"\..*\.(tmp|old)-.*", path.name) and path.is_dir()]
+    left = [path for path, _, _ in unsettled(store.root / "assets" / asset / place)]
     if any(map(_lives, left)):
         return []  # somebody writes here without the lock: a script that uses the store alone
-    for folder in _entries(store.root / "work" / slot[0] / slot[1]):
+    work = store.root / "work" / asset / place
+    left += [path for path, _, _ in unsettled(work)]
+    left += store.finished_work(asset, None if place == WHOLE else place)
+    for folder in _entries(work):
         for path in _walk(folder):
             if _TEMPORARY.fullmatch(path.name) or (_BUILDING.fullmatch(path.name) and path.is_dir()):
                 left.append(path)
-    if slot == MODELS_MADE_BY:
-        left += [path for path in _entries(store.root / "models") if path.name.startswith(".") and "tmp" in path.name]
+    if (asset, place) == MODELS_MADE_BY:
+        left += [path for path in _entries(store.root / "models") if _TEMPORARY.fullmatch(path.name)]
     return left
 
 
 def _loose(store: Store) -> Iterator[Path]:
-    """Temporary files outside every lock: of the registry, the page, the name of the version in use, verdicts."""
+    """What is made outside every lock: the registry, the page, the name of the version in use, verdicts, pixel
+    caches."""
     assets = store.root / "assets"
     folders = [store.root, store.private, *(path for path in _entries(store.private) if path.is_dir())]
     folders += [*assets.glob("*/*/"), *assets.glob("*/*/*/")]
@@ -87,6 +101,8 @@ def _loose(store: Store) -> Iterator[Path]:
         for path in _entries(folder):
             if re.fullmatch(r"\..+\.tmp-[\w-]+", path.name) and not path.is_dir():
                 yield path
+    for path, _, _ in unsettled(store.root / "work" / PIXELS):
+        yield path
     for path in _entries(store.private / "unpacked"):
         if _UNPACKED.match(path.name):
             yield path

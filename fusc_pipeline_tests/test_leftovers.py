@@ -38,7 +38,7 @@ def leave(store: Store, maker: int) -> list[Path]:
         store.private / "unpacked" / f"fusc-{maker}-x",
         work / ".pixels.ab_12cd9",
         work / ".pixels.old.ab12cd9_",
-        store.root / "models" / f".tmp-{maker}-0a1b2c3d",
+        store.root / "models" / f".2.tmp-{maker}-0a1b2c3d",
     ]
     files = [
         slot / f".current.tmp-{maker}-0a1b2c3d",

@@ -6,7 +6,6 @@ data root's private folder.
 """
 
 import contextlib
-import errno
 import os
 import re
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 import dagster as dg
 
 from fusc_pipeline.defs.gpu import POOL
-from fusc_pipeline.errors import FuscError
+from fusc_pipeline.errors import DISK_ERRORS, FuscError
 from fusc_pipeline.resources.store import Store
 
 # Faults of the program: trying again would only repeat them. What a retry can cure (a lost device, a killed worker, a
@@ -27,7 +26,6 @@ _FAULTS = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupE
 RETRIES, RETRY_SECONDS = 2, 30  # the second wait is twice the first
 # Metadata of a failed step: why it failed, for whoever decides about another try.
 CAUSE, REFUSED, FAULT, SIGNAL, PASSING = "fusc/cause", "refused", "fault", "signal", "passing"
-_FATAL_OS_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _PACKAGE = Path(__file__).resolve().parents[1]
 _LINE = re.compile(rf'File "{re.escape(str(_PACKAGE))}/([\w/]+\.py)", line (\d+)')
 
@@ -80,7 +78,7 @@ def full_disk(asset: str, store: Store) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FATAL_OS_ERRORS:
+        if error.errno not in DISK_ERRORS:
             raise
         raise dg.Failure(
             f"{asset}: {os.strerror(error.errno)} while writing under {store.root}; nothing half-written "

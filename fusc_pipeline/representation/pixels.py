@@ -4,9 +4,6 @@ Training reads this; nothing decodes a PNG twice. Colour images become grey. Bat
 """
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +13,7 @@ import cv2
 import numpy as np
 import torch
 
+from fusc_pipeline.atomic import whole_folder
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.errors import BadInput, BadSetting
 
@@ -66,9 +64,7 @@ def build_pixel_cache(
     if resize not in ("letterbox", "squash"):
         raise BadSetting(f"resize is {resize!r}; choose letterbox or squash")
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with whole_folder(folder) as building:
         pixels = np.memmap(building / _PIXELS, np.uint8, "w+", shape=(n, size, size))
         ids: list[str] = []
         for image_id, encoded in images:
@@ -82,14 +78,7 @@ def build_pixel_cache(
             raise BadInput("an image_id is given twice; drop duplicates before caching")
         pixels.flush()
         del pixels
-        with open(building / _INDEX, "w") as stream:
-            json.dump({"ids": ids, "size": size, "resize": resize}, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        _swap_in(building, folder)
-    except BaseException:
-        shutil.rmtree(building, ignore_errors=True)
-        raise
+        (building / _INDEX).write_text(json.dumps({"ids": ids, "size": size, "resize": resize}))
     return PixelCache.open(folder)
 
 
@@ -141,14 +130,3 @@ def _decode(image_id: str, encoded: bytes) -> np.ndarray:
     if grey is None:
         raise BadInput(f"image {image_id} cannot be decoded; clean its batch again")
     return grey
-
-
-def _swap_in(building: Path, folder: Path) -> None:
-    """Put the finished folder in place; an older one is moved aside first, as a rename cannot replace a full folder."""
-    if folder.exists():
-        old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-        os.replace(folder, old / "cache")
-        os.replace(building, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    else:
-        os.replace(building, folder)

@@ -4,10 +4,12 @@ Layout under the data root (`FUSC_DATA`, default `./data`):
 
     assets/<asset>/<partition or _>/<version>/   the files of one version, `_fingerprint.json` written last
     assets/<asset>/<partition or _>/current      the name of the version in use, replaced atomically
-    work/<asset>/<partition or _>/<key>/         what a killed run left to continue from (parts, checkpoints)
+    work/<asset>/<partition or _>/<key>/         what a killed run left to continue from (parts, checkpoints); goes once
+                                                 what was made of it is published, and never before
     locks/<asset>/<partition or _>.lock          held by the run that makes a version (`alone`)
 
-A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one.
+A version is invisible until its fingerprint file stands and `current` names it; a crash leaves the last good one. It is
+whole when it holds every file that its asset declared: checked before it is published, and whenever it is used again.
 No dagster here: the store works in a notebook.
 """
 
@@ -16,103 +18,41 @@ import json
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from fusc_pipeline.atomic import fsync, replace_text, write_text
+from fusc_pipeline.atomic import (
+    fsync,
+    remove_folder,
+    replace_folder,
+    replace_text,
+    settle,
+    sync_folder,
+    temporary_name,
+    write_text,
+)
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.hashing import digest, sha256_file
 from fusc_pipeline.locks import exclusive
+from fusc_pipeline.resources.draft import TABLE, Draft, check_schema
+from fusc_pipeline.resources.records import RECORD, Recipe, Record, is_intact, lacking, read_record
 from fusc_pipeline.resources.verdicts import VERDICTS, Verdict, read_verdicts, verdicts_text
 from fusc_pipeline.schemas import TABLES
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
-RECORD = "_fingerprint.json"
 CURRENT = "current"
+PUBLISHED = "_published"  # in a work folder: which version was made of it; until that stands, the work is needed
 WHOLE = "_"  # folder name of an unpartitioned asset
 KEEP_VERSIONS = 3  # superseded versions kept, so that going back to an earlier configuration costs nothing
 # Pixels that may still name somebody, and words read from them: folders 0700, files 0600, whatever the umask.
 PRIVATE_ASSETS = frozenset({"scans", "burned_in_text"})
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How an asset is made, apart from its inputs: a change in any of these makes another output."""
-
-    code_version: str
-    config: Mapping[str, Any] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)  # engine, weights hash, library that decides the result
-
-    @property
-    def key(self) -> str:
-        """Hash of the recipe (hex)."""
-        return digest([self.code_version, dict(self.config), dict(self.extra)])
-
-    def fingerprint(self, inputs: Mapping[str, str]) -> str:
-        """Hash of the recipe and of the data versions it is applied to (hex)."""
-        return digest([self.key, dict(inputs)])
-
-
-@dataclass(frozen=True)
-class Record:
-    """What `_fingerprint.json` holds: provenance of one version and the hash of each of its files."""
-
-    asset: str
-    partition: str | None
-    fingerprint: str
-    recipe: str
-    data_version: str
-    inputs: dict[str, str]
-    config: dict[str, Any]
-    files: dict[str, str]  # name -> sha256
-    metadata: dict[str, Any]
-    created: float  # seconds since 1970, UTC
-    seconds: float  # time it took to make
-    code_version: str = ""  # of the asset; empty in records of earlier releases
-    extra: dict[str, Any] = field(default_factory=dict)  # the recipe's
-
-
-class Draft:
-    """A version being written: a hidden folder that either becomes the version whole or disappears."""
-
-    def __init__(self, folder: Path, recipe: Recipe, work: Path, schema: pa.Schema | None, asset: str):
-        self.folder = folder
-        self.recipe = recipe
-        self.work = work  # survives a kill; shared by all attempts at this recipe
-        self.metadata: dict[str, Any] = {}
-        self._schema = schema
-        self._asset = asset
-
-    def path(self, name: str) -> Path:
-        """Where to write the file `name` of this version."""
-        return self.folder / name
-
-    def write_table(self, rows: pa.Table | Iterable[pa.Table], name: str = "table.parquet") -> int:
-        """Write a table, or a stream of tables (one row group each), as Parquet; returns the row count.
-
-        Raises BadInput when the columns differ from the asset's schema: nothing is cast silently.
-        """
-        import pyarrow.parquet as pq
-
-        tables = [rows] if isinstance(rows, pa.Table) else rows
-        schema = self._schema
-        if schema is None:
-            raise BadSetting(f"asset {self._asset!r} has no schema: add one to fusc_pipeline.schemas.TABLES")
-        count = 0
-        with pq.ParquetWriter(self.path(name), schema, compression="zstd") as writer:
-            for table in tables:
-                check_schema(table.schema, schema, self._asset)
-                # equal in names and types; this only attaches the columns' comments
-                writer.write_table(pa.Table.from_arrays(table.columns, schema=schema))
-                count += table.num_rows
-        return count
 
 
 class Store:
@@ -130,7 +70,7 @@ class Store:
         """The record of the version in use, or None when the asset was never made."""
         slot = self._slot(asset, partition)
         version = self._current(slot)
-        return _read_record(slot / version) if version else None
+        return read_record(slot / version) if version else None
 
     def require(self, asset: str, partition: str | None = None) -> Record:
         """As `record`, but raises BadInput with the command to run when there is none."""
@@ -160,15 +100,19 @@ class Store:
         return read_verdicts(self.place(found)) if found else {}
 
     def keep_verdict(self, record: Record, verdict: Verdict) -> None:
-        """Keep what a check said of the version of this record, in place of what it said of it before."""
+        """Keep what a check said of the version of this record, in place of what it said of it before; nothing where
+        another was published in its place meanwhile."""
         folder = self.place(record)
+        now = read_record(folder)
+        if now is None or now.created != record.created:
+            return
         mode = 0o600 if record.asset in PRIVATE_ASSETS else 0o666
         replace_text(folder / VERDICTS, verdicts_text(read_verdicts(folder) | {verdict.check: verdict}), mode)
 
     def versions(self, asset: str, partition: str | None = None) -> list[Record]:
         """Every whole version that is kept, the newest first; the one in use is among them."""
         slot = self._slot(asset, partition)
-        found = [_read_record(folder) for folder in slot.glob("[!.]*/")] if slot.is_dir() else []
+        found = [read_record(folder) for folder in slot.glob("[!.]*/")] if slot.is_dir() else []
         return sorted((record for record in found if record), key=lambda record: record.created, reverse=True)
 
     def place(self, record: Record) -> Path:
@@ -199,7 +143,7 @@ class Store:
         """The asset's table, opened lazily; raises BadInput when its columns are not those of its schema."""
         import pyarrow.dataset as pads  # here: it brings pandas with it
 
-        path = self.folder(asset, partition) / "table.parquet"
+        path = self.folder(asset, partition) / TABLE
         found = pads.dataset(path, format="parquet")
         check_schema(found.schema, TABLES[asset], f"{asset} ({path})")
         return found
@@ -208,7 +152,7 @@ class Store:
         """The asset's table, or some of its columns, in memory; raises BadInput as `dataset` does."""
         import pyarrow.parquet as pq  # unlike pyarrow.dataset it brings no pandas
 
-        path = self.folder(asset, partition) / "table.parquet"
+        path = self.folder(asset, partition) / TABLE
         with pq.ParquetFile(path) as file:
             check_schema(file.schema_arrow, TABLES[asset], f"{asset} ({path})")
             found = file.read(columns=columns)
@@ -219,24 +163,34 @@ class Store:
         base = self.root / "assets" / asset
         return sorted(p.parent.name for p in base.glob(f"*/{CURRENT}") if p.parent.name != WHOLE)
 
-    def find(self, asset: str, partition: str | None, fingerprint: str) -> Record | None:
-        """A version with this fingerprint whose files are all there with their hashes, put in use; else None."""
+    def lacking(self, record: Record, holds: Iterable[str] = ()) -> list[str]:
+        """Names of files that this version must hold and does not, by names and sizes; see `records.lacking`."""
+        return lacking(self.place(record), record, holds)
+
+    def find(self, asset: str, partition: str | None, fingerprint: str, holds: Iterable[str] = ()) -> Record | None:
+        """A version with this fingerprint that holds these files and whatever it was published with, all with their
+        hashes, put in use; else None."""
         slot = self._slot(asset, partition)
         folder = slot / _version(fingerprint)
-        found = _read_record(folder)
-        if found is None or found.fingerprint != fingerprint or not _intact(folder, found):
+        found = read_record(folder)
+        if found is None or found.fingerprint != fingerprint or not is_intact(folder, found, holds):
             return None
         if self._current(slot) != folder.name:
             replace_text(slot / CURRENT, folder.name)
         os.utime(folder)
         return found
 
+    def damaged(self, asset: str, partition: str | None, fingerprint: str, holds: Iterable[str] = ()) -> list[str]:
+        """Names of files that the version with this fingerprint lacks; none where there is no such version."""
+        record = read_record(self._slot(asset, partition) / _version(fingerprint))
+        return self.lacking(record, holds) if record else []
+
     def same_recipe(self, asset: str, partition: str | None, recipe: str) -> Record | None:
         """The version in use, when it was made by this recipe (from other inputs perhaps) and is intact."""
         found = self.record(asset, partition)
         if found is None or found.recipe != recipe:
             return None
-        return found if _intact(self.folder(asset, partition), found) else None
+        return found if is_intact(self.place(found), found) else None
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -251,8 +205,28 @@ class Store:
         slot = self._slot(asset, partition)
         lock = self.root / "locks" / asset / f"{slot.name}.lock"
         with exclusive(lock, f"another run that makes {what}", waiting) as waited:
-            sweep(slot)
+            self.sweep(asset, partition)
             yield waited
+
+    def sweep(self, asset: str, partition: str | None) -> None:
+        """Clear away what a kill or a power loss left of making this output. The caller holds its lock."""
+        settle(self._slot(asset, partition), _sound)
+        for done in self.finished_work(asset, partition):
+            remove_folder(done)
+
+    def finished_work(self, asset: str, partition: str | None) -> list[Path]:
+        """Work folders whose version was published: their run was killed before it could clear them.
+
+        No later run may go on from these: with `force` it is to compute everything anew.
+        """
+        slot = self._slot(asset, partition)
+        found = []
+        for mark in sorted((self.root / "work" / asset / slot.name).glob(f"[!.]*/{PUBLISHED}")):
+            version, _, sha = mark.read_text().partition(" ")
+            record = slot / version / RECORD
+            if version and record.is_file() and sha256_file(record) == sha:
+                found.append(mark.parent)
+        return found
 
     @contextlib.contextmanager
     def write(
@@ -264,33 +238,42 @@ class Store:
         *,
         model: bool = False,
         incremental: bool = False,
+        holds: Iterable[str] = (),
     ) -> Iterator[Draft]:
         """Write one version: yield a draft; when the block ends well, publish it, else leave no trace of it.
 
-        model: the data version is the fingerprint (training is not bit-stable across machines); for data it is the hash
-        of the files' contents, so that a re-made but equal table leaves everything after it fresh.
+        model: the data version is the fingerprint (training is not bit-stable across machines), unless it is made again
+        under a fingerprint that stands and says something else than before; for data it is the hash of the contents, so
+        that a re-made but equal table leaves everything after it fresh.
         incremental: the work folder outlives a change of the inputs (it holds rows by image); else what a killed run
         left is continued only from the very same inputs.
+        holds: names of files without which it is no whole version. Raises ValueError, and publishes nothing, when the
+        block left one of them out.
         """
         slot = self._slot(asset, partition)
         fingerprint = recipe.fingerprint(inputs)
+        target = slot / _version(fingerprint)
         work = self.work(asset, partition, recipe.key if incremental else fingerprint)
-        draft_folder = slot / f".{_version(fingerprint)}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         slot.mkdir(parents=True, exist_ok=True)
         if asset in PRIVATE_ASSETS:
             slot.parent.chmod(0o700)
+        draft_folder = temporary_name(target)
         draft_folder.mkdir(mode=0o700 if asset in PRIVATE_ASSETS else 0o777)
         began = time.monotonic()
         try:
             draft = Draft(draft_folder, recipe, work, TABLES.get(asset), asset)
             yield draft
-            files = {p.relative_to(draft_folder).as_posix(): sha256_file(p) for p in _files(draft_folder)}
+            paths = {path.relative_to(draft_folder).as_posix(): path for path in _files(draft_folder)}
+            if left_out := sorted({*holds} - {*paths}):
+                raise ValueError(f"{asset} was made without {', '.join(left_out)}; nothing was published")
+            files = {name: sha256_file(path) for name, path in paths.items()}
+            content = digest(files | draft.told)
             record = Record(
                 asset=asset,
                 partition=partition,
                 fingerprint=fingerprint,
                 recipe=recipe.key,
-                data_version=fingerprint if model else digest(files),
+                data_version=_model_version(target, fingerprint, content) if model else content,
                 inputs=dict(inputs),
                 config=dict(recipe.config),
                 files=files,
@@ -299,18 +282,17 @@ class Store:
                 seconds=round(time.monotonic() - began, 3),
                 code_version=recipe.code_version,
                 extra=dict(recipe.extra),
+                sizes={name: path.stat().st_size for name, path in paths.items()},
+                holds=sorted(holds),
+                content=content,
             )
-            for path in _files(draft_folder):
-                fsync(path)
-            write_text(draft_folder / RECORD, json.dumps(asdict(record), indent=1, sort_keys=True))
             if asset in PRIVATE_ASSETS:
                 for path in draft_folder.rglob("*"):
                     path.chmod(0o700 if path.is_dir() else 0o600)
-            self._publish(slot, draft_folder, fingerprint)
+            self._publish(slot, draft_folder, record, work)
         except BaseException:
             shutil.rmtree(draft_folder, ignore_errors=True)
             raise
-        shutil.rmtree(work, ignore_errors=True)
 
     def work(self, asset: str, partition: str | None, key: str) -> Path:
         """Folder in which a run leaves what its successor, after a kill, continues from."""
@@ -320,21 +302,27 @@ class Store:
             folder.parents[1].chmod(0o700)
         return folder
 
-    def _publish(self, slot: Path, draft: Path, fingerprint: str) -> None:
-        target = slot / _version(fingerprint)
-        if target.exists():  # same fingerprint, but forced or damaged: step aside, then replace
-            aside = slot / f".{target.name}.old-{uuid.uuid4().hex[:8]}"
-            os.replace(target, aside)
-            os.replace(draft, target)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            os.replace(draft, target)
+    def _publish(self, slot: Path, draft: Path, record: Record, work: Path) -> None:
+        """Let a draft become the version in use; then, and not before, clear what it was made of."""
+        mode = 0o600 if record.asset in PRIVATE_ASSETS else 0o666
+        text = json.dumps(asdict(record), indent=1, sort_keys=True)
+        write_text(draft / RECORD, text, mode)
+        sync_folder(draft)
+        version = _version(record.fingerprint)
+        if any(work.iterdir()):  # a kill from here on leaves it; `finished_work` then knows that it has served
+            write_text(work / PUBLISHED, f"{version} {sha256(text.encode()).hexdigest()}", mode)
+        replace_folder(draft, slot / version)
+        replace_text(slot / CURRENT, version)
         fsync(slot)
-        replace_text(slot / CURRENT, target.name)
+        with contextlib.suppress(OSError):  # what cannot be cleared now is cleared by the next run, or `fusc gc`
+            remove_folder(work)
+            for old in self._superseded(slot, version):
+                remove_folder(old)
+
+    def _superseded(self, slot: Path, in_use: str) -> list[Path]:
+        """Versions beyond those that are kept, never the one in use."""
         versions = sorted((p for p in slot.iterdir() if p.is_dir() and not p.name.startswith(".")), key=_mtime)
-        for old in versions[:-KEEP_VERSIONS]:
-            if old != target:
-                shutil.rmtree(old, ignore_errors=True)
+        return [path for path in versions[:-KEEP_VERSIONS] if path.name != in_use]
 
     def _current(self, slot: Path) -> str:
         """Folder name of the version in use, empty when there is none."""
@@ -350,31 +338,19 @@ class Store:
         return self.root / "assets" / asset / name
 
 
-def check_schema(found: pa.Schema, expected: pa.Schema, what: str) -> None:
-    """Raise BadInput naming the columns that are missing, unknown or of another type."""
-    want = {f.name: f.type for f in expected}
-    have = {f.name: f.type for f in found}
-    wrong = [f"{n}: {have[n]} instead of {want[n]}" for n in want if n in have and not have[n].equals(want[n])]
-    problems = [f"missing {sorted(set(want) - set(have))}"] * (not set(want) <= set(have))
-    problems += [f"unknown {sorted(set(have) - set(want))}"] * (not set(have) <= set(want))
-    problems += [f"wrong type {wrong}"] * bool(wrong)
-    problems += ["columns in another order"] * (not problems and list(have) != list(want))
-    if problems:
-        raise BadInput(f"{what}: the table does not fit its schema: {'; '.join(problems)}; materialise it again")
-
-
-def sweep(slot: Path) -> None:
-    """Clear away what a kill or a power loss left behind. The caller holds the slot's lock, so nobody needs it."""
-    for aside in slot.glob(".*.old-*"):
-        version = slot / aside.name[1:].rpartition(".old-")[0]
-        if not version.exists():  # killed between stepping aside and its successor's arrival: it is still the good one
-            os.replace(aside, version)
-    for left in (*slot.glob(".*.tmp-*/"), *slot.glob(".*.old-*/")):
-        shutil.rmtree(left, ignore_errors=True)
-
-
 def _version(fingerprint: str) -> str:
     return fingerprint[:16]
+
+
+def _model_version(target: Path, fingerprint: str, content: str) -> str:
+    """The data version of a model: its fingerprint, unless another model stands, or stood damaged, under it.
+
+    What was built on that one was built on other weights, so it has to be told apart.
+    """
+    before = read_record(target)
+    if before is None or before.content == content:
+        return before.data_version if before else fingerprint
+    return digest([fingerprint, content])
 
 
 def _mtime(path: Path) -> float:
@@ -385,14 +361,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name not in (RECORD, VERDICTS))
 
 
-def _read_record(folder: Path) -> Record | None:
-    try:
-        return Record(**json.loads((folder / RECORD).read_text()))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, TypeError):  # half-written by something that is not this store: as good as absent
-        return None
-
-
-def _intact(folder: Path, record: Record) -> bool:
-    return all((folder / name).is_file() and sha256_file(folder / name) == sha for name, sha in record.files.items())
+def _sound(folder: Path) -> bool:
+    """Whether a folder holds a whole version."""
+    record = read_record(folder)
+    return record is not None and not lacking(folder, record)
