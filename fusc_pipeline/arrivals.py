@@ -102,6 +102,8 @@ def standing(store: Store, batch: str) -> Standing:
         cleaned = store.record("clean_images", batch) is not None
         return Standing(made=cleaned, whole=cleaned)
     made = {"scans": scans} | {asset: store.record(asset, batch) for asset in CHAIN}
+    if any(record is not None and store.lacking(record) for record in made.values()):
+        return Standing(scans.inputs.get("delivery", ""), True, False)
     whole = all(
         (after := made[asset]) is not None
         and (upstream := made[before]) is not None

@@ -28,7 +28,11 @@ _CALLED = {
     "model": "the model in service",
 }
 # What an input is called that is no asset.
-_INPUTS = {"answers": "the answers of `fusc audit-labels`", "history": "which model a person or a rule put in service"}
+_INPUTS = {
+    "answers": "the answers of `fusc audit-labels`",
+    "history": "which model a person or a rule put in service",
+    "bundle": "the files of the model in service (some are gone)",
+}
 
 
 def reasons(record: Record, plan: Plan, delivered: str = "") -> list[str]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from fusc_pipeline.arrivals import MARKER
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import Plan, plan_asset, refusal_words
+from fusc_pipeline.defs.whole import gone
 from fusc_pipeline.errors import BadInput, FuscError
 from fusc_pipeline.reasons import listed, reasons
 from fusc_pipeline.resources.inbox import Inbox
@@ -134,8 +135,8 @@ class _Look:
             if asset in self.settings.left_out:
                 why.append(f"the preset {self.settings.preset} leaves it out, so no run makes it again")
             return State(asset, batch, STALE, tuple(why), by, warned, plan)
-        if gone := [name for name in record.files if not (self.store.place(record) / name).is_file()]:
-            return State(asset, batch, STALE, (f"{listed('file', gone)} of it is gone",), by, warned, plan)
+        if names := self.store.lacking(record, plan.holds):
+            return State(asset, batch, STALE, (gone(names),), by, warned, plan)
         if refusal := self.store.refusal(asset, batch):
             return State(asset, batch, FAILED, (refusal, "nothing is built on it"), by, warned, plan)
         return State(asset, batch, FRESH, (), by, warned, plan)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fusc_pipeline.hashing import image_id
@@ -74,6 +75,8 @@ def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, qua
 
     own: (own_label, own_split) of each frame, for scans of a public data set.
     """
+    from fusc_pipeline.defs.incremental import MANIFEST, write_manifest
+    from fusc_pipeline.defs.ingestion import REJECTED
     from fusc_pipeline.png import encode_png
 
     clean, named, scans, words = [], [], [], []
@@ -114,6 +117,11 @@ def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, qua
     for asset, table in tables.items():
         with store.write(asset, batch, Recipe("test"), {"made": str(len(frames))}) as draft:
             draft.write_table(table)
+            if asset == "scans":
+                pq.write_table(tables["rejected_scans"], draft.path(REJECTED))
+            if asset in ("burned_in_text", "clean_images"):
+                ids = table.column("image_id").unique().to_pylist()
+                write_manifest(draft.path(MANIFEST), ids, dict.fromkeys(ids, ""))
             draft.metadata["phantom"] = True
 
 

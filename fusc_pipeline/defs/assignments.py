@@ -11,13 +11,15 @@ from pydantic import Field
 
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
-from fusc_pipeline.defs.incremental import basis_of, grow_table
+from fusc_pipeline.defs.incremental import MANIFEST, basis_of, grow_table
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import ComputeConfig, clean_pngs, log_device
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import image_strip
+from fusc_pipeline.defs.promoting import put_back
 from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE, Served, apply_bundle, require_served
 from fusc_pipeline.hashing import digest
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import BATCH_ASSIGNMENTS
@@ -61,8 +63,9 @@ def batch_assignments(
 
     def produce(draft):
         wanted = _clean_images(files, batch)
+        if (damage := put_back(files, model, context.log.warning)) and damage.left:
+            raise damage.left
         bundle = model.bundle()
-        bundle.check(name=f"model {model.number}")
 
         def assign(todo: list[str]) -> Iterator[tuple[str, list[dict]]]:
             if not todo:
@@ -107,6 +110,7 @@ def batch_assignments(
             # Images cleaned in another way look otherwise, so rows may be kept only under the same cleaning.
             "cleaning": cleaning.recipe if cleaning else "",
         },
+        holds=[TABLE, MANIFEST],
         incremental=True,
     )
 

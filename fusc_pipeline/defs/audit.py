@@ -23,6 +23,7 @@ from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.uncleaned import side_by_side
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import INPAINTING_AUDIT
@@ -123,7 +124,9 @@ def inpainting_audit(
             audit(draft)
 
     extra = {"engines": [engine_identity(engine) for engine in ENGINES]}
-    return materialize(context, files, config, produce, upstream=["corpus"], inputs=inputs, extra=extra)
+    return materialize(
+        context, files, config, produce, upstream=["corpus"], inputs=inputs, extra=extra, holds=[TABLE, WORST, MAPS]
+    )
 
 
 def _drawn(frames: pa.Table, most: int, seed: int) -> pa.Table:

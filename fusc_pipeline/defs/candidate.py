@@ -5,6 +5,7 @@ The asset itself, and what becomes of a candidate, is `service`'s part.
 
 import json
 import time
+from dataclasses import asdict
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,15 @@ import numpy as np
 import pyarrow as pa
 
 from fusc_pipeline.defs.encoders import PROJECTION
-from fusc_pipeline.defs.fits import Row, fit_name
-from fusc_pipeline.defs.models import HISTORY, WEIGHTS, log_device
+from fusc_pipeline.defs.fits import Row
+from fusc_pipeline.defs.models import WEIGHTS, log_device
 from fusc_pipeline.defs.served import CANDIDATE, Applied, apply_bundle, encoder_of, models_folder
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
+from fusc_pipeline.defs.whole import HISTORY, fit_name
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CANDIDATE_MODEL
-from fusc_pipeline.service.bundle import Bundle, Facts, Part, seal, write_arrays, write_part
+from fusc_pipeline.service.bundle import FACTS, Bundle, Facts, Part, seal, write_arrays, write_part
 from fusc_pipeline.service.outliers import NEIGHBOURS, Calibration
 
 if TYPE_CHECKING:
@@ -80,6 +82,7 @@ def build_candidate(
         trained_on=sorted(seen),
     )
     bundle = seal(draft.folder, facts)
+    draft.tells(FACTS, asdict(facts) | {"created": None})  # packed again from the same, it is the same candidate
     same = _tried(bundle, compute, files, table, vectors, draft)
     draft.metadata |= {
         "dagster/row_count": table.num_rows,
@@ -146,8 +149,11 @@ def _images(files: Store, row: str, encoder: str, n_clusters: int, seed: int) ->
 def _weights(files: Store, row: Row, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """name → path of the files of an asset that applying the fit reads; none where its settings are enough."""
     folder = files.folder(asset)
-    names = [f"{fit_name(n_clusters, seed)}.safetensors"] if asset == row.name else [WEIGHTS, PROJECTION]
-    return {name: folder / name for name in names if (folder / name).exists()}
+    if asset == row.name:
+        names = [f"{fit_name(n_clusters, seed)}.safetensors"]
+    else:
+        names = [name for name in (WEIGHTS, PROJECTION) if name in files.require(asset).files]
+    return {name: folder / name for name in names}
 
 
 def _figures(

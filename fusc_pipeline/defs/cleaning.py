@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.incremental import Facts, grow_table
+from fusc_pipeline.defs.incremental import MANIFEST, Facts, grow_table
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table, image_strip
@@ -17,6 +17,7 @@ from fusc_pipeline.defs.progress import Counting
 from fusc_pipeline.defs.text import NO_WORD, UNREAD
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.guarded import ordered_map
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CLEAN_IMAGES, CONTENTS
@@ -108,6 +109,7 @@ def clean_images(
             "reading": reading.recipe if reading else "",
             "checker": checker_identity() if config.check_text else None,
         },
+        holds=[TABLE, MANIFEST],
         incremental=True,
     )
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.errors import BadInput
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CORPUS
@@ -107,7 +108,7 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
             draft.metadata["batches_that_failed_a_check"] = ", ".join(refused)
 
     extra = {"external": external} if external else {}
-    return materialize(context, files, config, produce, inputs=inputs, extra=extra)
+    return materialize(context, files, config, produce, inputs=inputs, extra=extra, holds=[TABLE, PIXELS])
 
 
 class Ready(NamedTuple):

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.clustering.configs import DeepClusterConfig
-from fusc_pipeline.defs.fits import FitsConfig, Row, fit_each, fit_name, load_fit
+from fusc_pipeline.defs.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.kmeans import fit_weights, fitted
 from fusc_pipeline.defs.materialize import column_schema, materialize
@@ -16,6 +16,7 @@ from fusc_pipeline.defs.models import CorpusPixels, ImagePixels, PixelsConfig, c
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows
+from fusc_pipeline.defs.whole import fit_name
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 
@@ -73,7 +74,7 @@ def deepmcat(context: dg.AssetExecutionContext, config: DeepmcatConfig, store: S
         last = histories[-1]["history"]
         draft.metadata |= {"curves": curves_markdown(last, ("loss", "agreement", "filled"))}
 
-    return materialize(context, files, config, produce, upstream=["corpus"])
+    return materialize(context, files, config, produce, upstream=["corpus"], holds=config.holds())
 
 
 def _fit(

@@ -14,19 +14,20 @@ from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP, device_of
 from fusc_pipeline.defs.materialize import materialize
 from fusc_pipeline.defs.models import (
-    HISTORY,
     WEIGHTS,
     CorpusPixels,
     curves_markdown,
     load_weights,
     log_device,
     save_weights,
+    write_history,
 )
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import settings_of
 from fusc_pipeline.defs.tables import label_numbers
 from fusc_pipeline.defs.trainers import split_rows, train_apart
 from fusc_pipeline.defs.warm_start import warm_start
+from fusc_pipeline.defs.whole import HISTORY
 from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
 from fusc_pipeline.resources.resource import StoreResource
 
@@ -111,7 +112,7 @@ def encoder_asset(
             if config.encoder.frozen:
                 weights, figures = _as_given(corpus, config)
                 save_weights(draft.path(WEIGHTS), weights)
-                draft.path(HISTORY).write_text("[]")
+                write_history(draft, [])
                 draft.metadata |= {"trained": "no, as given", **figures}
                 return
             start = config.encoder.weights
@@ -123,7 +124,7 @@ def encoder_asset(
             result = train(Task(context, corpus, config, start, draft.work / CHECKPOINT, progress))
             save_weights(draft.path(WEIGHTS), result.backbone)
             save_weights(draft.path(PROJECTION), result.projection)
-            draft.path(HISTORY).write_text(json.dumps(result.history))
+            write_history(draft, result.history)
             last = result.history[-1]
             draft.metadata |= {"images_per_second": round(last["images_per_second"], 1)}
             draft.metadata |= {key: last[key] for key in curves}
@@ -131,7 +132,8 @@ def encoder_asset(
 
         with refusals(discreet=False):  # a wrong path stays wrong: not to be tried again
             extra = config.content()
-        return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, model=True)
+        holds = [WEIGHTS, HISTORY] if config.encoder.frozen else [WEIGHTS, HISTORY, PROJECTION]
+        return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, holds=holds, model=True)
 
     return asset
 

@@ -13,6 +13,7 @@ from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.report_input import ENCODERS, report_input, shown_gallery
 from fusc_pipeline.defs.report_service import service_versions
 from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
+from fusc_pipeline.defs.whole import gone, lacking
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
@@ -101,7 +102,8 @@ def cluster_gallery(
             draft.metadata["purest"] = {"md": image_markdown(cluster_sheet(gallery[0]), "the purest cluster")}
 
     upstream = ["corpus", "purity_report", *rows_to_score(files)]
-    return materialize(context, files, config, produce, upstream=upstream)
+    # One picture for each filled cluster: how many that are is known once they are made.
+    return materialize(context, files, config, produce, upstream=upstream, holds=())
 
 
 @dg.asset(
@@ -141,13 +143,15 @@ def cluster_report(
 
         page = render_report(report_input(files, batches, config.n_clusters))
         draft.path(PAGE).write_text(page, encoding="utf-8")
+        draft.tells(PAGE, "what it was made from")  # times stand on it
         # The page itself is too large for the event log; `fusc ui` serves it there.
         draft.metadata |= {"page": {"md": "[open the report](/report)"}, "page_kb": len(page) // 1024}
 
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
     upstream += ["external_purity", "inpainting_audit", "label_audit"]
     extra = {"templates": _templates()}
-    result = materialize(context, files, config, produce, upstream=upstream, inputs=inputs, extra=extra)
+    how = {"inputs": inputs, "extra": extra, "holds": [PAGE]}
+    result = materialize(context, files, config, produce, upstream=upstream, model=True, **how)
     page = files.folder("cluster_report") / PAGE
     replace_text(files.root / PAGE, page.read_text(encoding="utf-8"))
     context.log.info(f"cluster_report: open {files.root / PAGE}")
@@ -181,10 +185,12 @@ def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list
     """
     found = []
     for name in MODELS:
-        if files.record(name) is None:
+        if (record := files.record(name)) is None:
             reason = "was never made"
         elif before := files.outdated_by(name):
             reason = f"was made from another {before} than the present one"
+        elif names := lacking(files, record):
+            reason = f"is not whole ({gone(names)})"
         else:
             found.append(name)
             continue

@@ -20,6 +20,7 @@ from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import ComputeConfig, ImagePixels, log_device
 from fusc_pipeline.hashing import digest
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import EXTERNAL_PURITY
@@ -111,7 +112,9 @@ def external_purity(
     from fusc_pipeline.text.lexicon import lexicon_identity
 
     words = lexicon_identity() if batches else {}  # which classes no view shows
-    return materialize(context, files, config, produce, upstream=upstream, inputs=versions, extra=words)
+    return materialize(
+        context, files, config, produce, upstream=upstream, inputs=versions, extra=words, holds=[TABLE, PREDICTIONS]
+    )
 
 
 @dataclass(frozen=True)

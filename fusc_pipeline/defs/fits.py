@@ -6,6 +6,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -13,12 +14,15 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.models import HISTORY, ComputeConfig, ImagePixels, load_weights, save_weights
+from fusc_pipeline.atomic import link, whole_folder
+from fusc_pipeline.defs.models import ComputeConfig, ImagePixels, load_weights, save_weights, write_history
+from fusc_pipeline.defs.whole import HISTORY, fit_files, fit_name
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CLUSTERS
 
 # (store, compute, K, seed, images) → (N, K) float32, rows sum to 1: the fit applied to these images, nothing trained.
+_ROWS = "rows.parquet"
 Predict = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
 
 
@@ -62,6 +66,10 @@ class FitsConfig(ComputeConfig):
         """How many fits that makes."""
         return len(self.n_clusters) * len(self.seeds)
 
+    def holds(self) -> list[str]:
+        """The files that an asset of these fits must hold."""
+        return fit_files(self.n_clusters, self.seeds)
+
 
 def fit_each(
     draft: Draft,
@@ -80,25 +88,30 @@ def fit_each(
     import pyarrow.parquet as pq
 
     tables, histories = [], []
-    for k in n_clusters:
-        for seed in seeds:
+    for k in dict.fromkeys(n_clusters):
+        for seed in dict.fromkeys(seeds):
             name = fit_name(k, seed)
             kept = draft.work / f"{name}.done"
-            if not (kept / HISTORY).exists():
-                rows, weights, history = fit(k, seed)
-                kept.mkdir(exist_ok=True)
-                pq.write_table(rows, kept / "rows.parquet")
-                save_weights(kept / f"{name}.safetensors", weights)
-                (kept / f".{HISTORY}").write_text(json.dumps(history))
-                (kept / f".{HISTORY}").rename(kept / HISTORY)  # last: marks the fit as whole
-            tables.append(pq.read_table(kept / "rows.parquet", schema=CLUSTERS))
+            if not all((kept / part).is_file() for part in (_ROWS, HISTORY, f"{name}.safetensors")):
+                _keep(kept, name, *fit(k, seed))
+            tables.append(pq.read_table(kept / _ROWS, schema=CLUSTERS))
             histories.append({"n_clusters": k, "seed": seed, "history": json.loads((kept / HISTORY).read_text())})
-            if (kept / f"{name}.safetensors").exists():
-                (kept / f"{name}.safetensors").rename(draft.path(f"{name}.safetensors"))
+            # A second name, not a move: were this run killed now, the work folder would be all that is left.
+            link(kept / f"{name}.safetensors", draft.path(f"{name}.safetensors"))
     count = draft.write_table(iter(tables))
-    draft.path(HISTORY).write_text(json.dumps(histories))
+    write_history(draft, histories)
     draft.metadata |= {"dagster/row_count": count, "fits": len(tables), "made": {"md": _fits_markdown(tables)}}
     return histories
+
+
+def _keep(folder: Path, name: str, rows: pa.Table, weights: dict[str, Any], history: list[dict[str, Any]]) -> None:
+    """Keep a finished fit, whole or not at all."""
+    import pyarrow.parquet as pq
+
+    with whole_folder(folder) as building:
+        pq.write_table(rows, building / _ROWS)
+        save_weights(building / f"{name}.safetensors", weights)
+        (building / HISTORY).write_text(json.dumps(history))
 
 
 def _fits_markdown(tables: Sequence[pa.Table]) -> str:
@@ -120,8 +133,3 @@ def _fits_markdown(tables: Sequence[pa.Table]) -> str:
 def load_fit(files: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """The weights of one fit, as `fit_each` was given them."""
     return load_weights(files.folder(asset) / f"{fit_name(n_clusters, seed)}.safetensors")
-
-
-def fit_name(n_clusters: int, seed: int) -> str:
-    """Name of a fit's files."""
-    return f"k{n_clusters}-seed{seed}"

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.clustering.configs import FuscConfig
-from fusc_pipeline.defs.fits import FitsConfig, Row, fit_each, fit_name, load_fit
+from fusc_pipeline.defs.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import CorpusPixels, ImagePixels, curves_markdown, load_backbone, log_device
@@ -16,6 +16,7 @@ from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.representation import embeddings_of
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows, embedding_arrays, neighbor_rows
+from fusc_pipeline.defs.whole import fit_name
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 
@@ -82,7 +83,7 @@ def row(encoder: str) -> Row:
                 "curves": curves_markdown(last, ("loss", "consistency", "entropy")),
             }
 
-        return materialize(context, files, config, produce, upstream=upstream)
+        return materialize(context, files, config, produce, upstream=upstream, holds=config.holds())
 
     def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         weights = load_fit(files, name, n_clusters, seed)

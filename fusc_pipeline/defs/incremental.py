@@ -6,6 +6,7 @@ work folder; all by the same recipe, and each only for an image whose basis is t
 it holds on which basis, in a small table of its own beside the rows (the manifest).
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,9 +14,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from fusc_pipeline.atomic import fsync
 from fusc_pipeline.resources.rows import Held, ImageRows, in_groups, in_order
 from fusc_pipeline.resources.store import Draft, Store
 
+log = logging.getLogger(__name__)
 MOST_PART_IMAGES = 32  # images per part at most: a part is a file, and a large batch should not have thousands
 PARTS = 40  # parts a small batch has at least, as far as it has images: a kill costs a fortieth and what was in flight
 MANIFEST = "images.parquet"  # image_id and basis of each image, in the table's order
@@ -59,7 +62,8 @@ def grow_table(
     basis = basis or dict.fromkeys(wanted, "")
     kept = _Kept(basis, list(wanted))
     for part in _parts(draft.work):
-        kept.use(_part(part))
+        if (source := _part_left(part)) is not None:
+            kept.use(source)
     if not afresh and store.same_recipe(asset, partition, recipe):
         kept.use(_version(store, asset, partition))
     own = len(wanted) - len(kept.todo)
@@ -70,7 +74,7 @@ def grow_table(
     for part in _write_parts(draft.work, schema, compute(todo), part_images(len(todo)), basis):
         kept.use(_part(part))
     draft.write_table(kept.rows(group, schema, facts) for group in in_groups(wanted))
-    _write_manifest(draft.path(MANIFEST), wanted, basis)
+    write_manifest(draft.path(MANIFEST), wanted, basis)
     return Grown(len(todo), own, len(wanted) - own - len(todo))
 
 
@@ -163,6 +167,16 @@ def _part(path: Path) -> _Source:
     return _Source(path, dict(zip(ids, columns.get(_BASIS, [""] * len(ids)), strict=True)))
 
 
+def _part_left(path: Path) -> _Source | None:
+    """As `_part`, of a killed run's; None, and it is dropped, where a power loss cut it short."""
+    try:
+        return _part(path)
+    except (pa.ArrowInvalid, OSError) as damage:
+        log.warning("%s is damaged (%s); its images are computed again", path.name, type(damage).__name__)
+        path.unlink(missing_ok=True)
+        return None
+
+
 def _manifest(path: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
@@ -171,7 +185,7 @@ def _manifest(path: Path) -> dict[str, str]:
     return dict(zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True))
 
 
-def _write_manifest(path: Path, wanted: list[str], basis: Mapping[str, str]) -> None:
+def write_manifest(path: Path, wanted: list[str], basis: Mapping[str, str]) -> None:
     import pyarrow.parquet as pq
 
     table = pa.table([wanted, [basis[image_id] for image_id in wanted]], schema=_MANIFEST)
@@ -190,7 +204,7 @@ def _write_parts(
     basis: Mapping[str, str],
 ) -> list[Path]:
     """Write what is computed, `size` images a file; returns the files."""
-    number = len(_parts(work))
+    number = 1 + max((int(path.stem.rpartition("-")[2]) for path in _parts(work)), default=-1)
     written = []
     for group in in_groups(results, size):
         rows = [row for _, image_rows in group for row in image_rows]
@@ -208,4 +222,5 @@ def _write_part(path: Path, schema: pa.Schema, rows: list[dict], basis: Mapping[
     table = pa.Table.from_pylist(rows, schema=schema)
     table = table.append_column(_BASIS, pa.array([basis[row["image_id"]] for row in rows], pa.string()))
     pq.write_table(table, temporary, compression="zstd")
+    fsync(temporary)
     os.replace(temporary, path)

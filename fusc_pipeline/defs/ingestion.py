@@ -13,6 +13,7 @@ from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_s
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import crossed_table
 from fusc_pipeline.errors import BadInput
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.rows import ImageRows, in_groups, in_order
@@ -88,7 +89,7 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
             "phantom": (found.folder / "_PHANTOM.json").exists(),
         }
 
-    return materialize(context, files, config, produce, inputs=found.inputs, extra=found.extra)
+    return materialize(context, files, config, produce, inputs=found.inputs, extra=found.extra, holds=[TABLE, REJECTED])
 
 
 class _Reading:

@@ -53,7 +53,7 @@ def row(encoder: str) -> Row:
 
             fit_each(draft, config.n_clusters, config.seeds, fit)
 
-        return materialize(context, files, config, produce, upstream=[f"{encoder}_embeddings"])
+        return materialize(context, files, config, produce, upstream=[f"{encoder}_embeddings"], holds=config.holds())
 
     def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         model = fitted(load_fit(files, name, n_clusters, seed))

@@ -14,8 +14,11 @@ from fusc_pipeline.defs.gpu import device_of
 from fusc_pipeline.defs.planning import Plan, PlanContext, Planned
 from fusc_pipeline.defs.preview import add_preview
 from fusc_pipeline.defs.step import begin_step
+from fusc_pipeline.defs.whole import gone, require_whole
 from fusc_pipeline.errors import BadInput
-from fusc_pipeline.resources.store import Draft, Recipe, Record, Store
+from fusc_pipeline.leftovers import clear_slot
+from fusc_pipeline.resources.draft import TABLE
+from fusc_pipeline.resources.store import WHOLE, Draft, Recipe, Record, Store
 
 
 class AssetConfig(dg.Config):
@@ -82,6 +85,7 @@ def materialize(
     upstream: Sequence[str] = (),
     inputs: Mapping[str, str] | None = None,
     extra: Mapping[str, Any] | None = None,
+    holds: Callable[[], Sequence[str]] | Sequence[str] = (TABLE,),
     model: bool = False,
     incremental: bool = False,
 ) -> dg.MaterializeResult:
@@ -89,7 +93,9 @@ def materialize(
 
     `upstream` names assets whose data versions are inputs (of this partition where they have it); `inputs` adds
     others; `extra` is what else decides the result (engine, weights); `model` and `incremental`: see
-    `Store.write`. `produce` writes files and `draft.metadata`.
+    `Store.write`. `produce` writes files and `draft.metadata`. `holds` declares the files without which the output is
+    no whole one, as far as they are known beforehand; a function where that takes the inputs. One that lacks any is
+    made again, and nothing is published without them.
     How a failure is told, and whether it is retried: see `failures`.
     """
     asset = context.asset_key.to_user_string()
@@ -98,7 +104,8 @@ def materialize(
     def decide() -> Plan:
         versions = {name: upstream_version(store, name, partition) for name in upstream}
         code_version = context.assets_def.code_versions_by_key[context.asset_key] or ""
-        return Plan(Recipe(code_version, config.deciding(), extra or {}), {**versions, **(inputs or {})})
+        names = holds() if callable(holds) else holds
+        return Plan(Recipe(code_version, config.deciding(), extra or {}), {**versions, **(inputs or {})}, tuple(names))
 
     if isinstance(context, PlanContext):
         raise Planned(decide())
@@ -109,13 +116,15 @@ def materialize(
         full_disk(asset, store),
     ):
         plan = decide()
-        if found := None if config.force else store.find(asset, partition, plan.fingerprint):
+        if found := None if config.force else store.find(asset, partition, plan.fingerprint, plan.holds):
             return _unchanged(context, store, found)
-        with store.alone(asset, partition, waiting=context.log.info) as waited:
-            # Whoever was at it before may have made the very same.
-            if waited and not config.force and (found := store.find(asset, partition, plan.fingerprint)):
+        with store.alone(asset, partition, waiting=context.log.info):
+            # Whoever was at it before may have made the very same, or was killed with the good version put aside.
+            if not config.force and (found := store.find(asset, partition, plan.fingerprint, plan.holds)):
                 return _unchanged(context, store, found)
-            how = {"model": model, "incremental": incremental}
+            if found := store.damaged(asset, partition, plan.fingerprint, plan.holds):
+                context.log.warning(f"{asset}: {gone(found)} of the output that stands, so it is made again")
+            how = {"model": model, "incremental": incremental, "holds": plan.holds}
             with device_of(context, config), store.write(asset, partition, plan.recipe, plan.inputs, **how) as draft:
                 produce(draft)
                 add_preview(draft, asset)
@@ -124,11 +133,13 @@ def materialize(
 
 def _unchanged(context: dg.AssetExecutionContext, store: Store, found: Record) -> dg.MaterializeResult:
     context.log.info(f"{found.asset}: nothing to do, an output with fingerprint {found.fingerprint[:16]} stands")
+    clear_slot(store, found.asset, found.partition or WHOLE)  # its run may have been killed before it could do that
     return _result(store, found, cache="hit")
 
 
 def upstream_version(store: Store, name: str, partition: str | None = None) -> str:
-    """The data version of an asset in use, to build on. Raises BadInput when it was not made or failed a check."""
+    """The data version of an asset in use, to build on. Raises BadInput when it was not made, failed a check, or lacks
+    a file."""
     part = partition if name in PARTITIONED else None
     record = store.require(name, part)
     if refusal := store.refusal_of(record):
@@ -136,6 +147,7 @@ def upstream_version(store: Store, name: str, partition: str | None = None) -> s
         raise BadInput(
             f"{name}{where} failed a check, so nothing is built on it ({refusal}). Mend it and materialise it again."
         )
+    require_whole(store, record, "nothing is built on it")
     return record.data_version
 
 

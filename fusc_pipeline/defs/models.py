@@ -1,5 +1,6 @@
 """What the assets that train or infer share: the device, the corpus's pixels, weights on disk, learning curves."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,10 @@ from pydantic import Field
 
 from fusc_pipeline.defs.materialize import AssetConfig
 from fusc_pipeline.defs.preview import image_markdown
+from fusc_pipeline.defs.whole import HISTORY
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.resources.store import Draft, Store
 
-HISTORY = "history.json"
 WEIGHTS = "weights.safetensors"
 
 
@@ -152,6 +153,21 @@ def load_backbone(store: Store, compute, encoder: str = "simclr_encoder"):
 
     name = store.require(encoder).config["encoder"]["name"]
     return compute.place(restore_backbone(name, load_weights(store.folder(encoder) / WEIGHTS)))
+
+
+_TIMES = frozenset({"seconds", "images_per_second"})  # of a history's entry: how long it took is not what it learned
+
+
+def write_history(draft: Draft, history: list[dict[str, Any]]) -> None:
+    """Write what each epoch of a training, or of each fit's, came to; times in it make no other data version."""
+    draft.path(HISTORY).write_text(json.dumps(history))
+    draft.tells(HISTORY, _without_times(history))
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_times(entry) for name, entry in value.items() if name not in _TIMES}
+    return [_without_times(entry) for entry in value] if isinstance(value, list) else value
 
 
 def curves_markdown(history: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, str]:

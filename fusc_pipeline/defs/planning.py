@@ -4,7 +4,7 @@ So `fusc status` and the sensors say fresh or stale by the very rule by which a 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,10 +17,12 @@ from fusc_pipeline.resources.store import Recipe
 
 @dataclass(frozen=True)
 class Plan:
-    """What an asset would be made from: its recipe, and the data version of each of its inputs."""
+    """What an asset would be made from: its recipe, and the data version of each of its inputs; and the files that what
+    is made must hold."""
 
     recipe: Recipe
     inputs: Mapping[str, str]
+    holds: Sequence[str] = ()
 
     @property
     def fingerprint(self) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,32 @@ from typing import Any
 import numpy as np
 
 from fusc_pipeline.defs.compared import compare_models
-from fusc_pipeline.defs.served import CANDIDATE, IN_SERVICE, entries, history_rows, models_folder, served_after
+from fusc_pipeline.defs.served import (
+    CANDIDATE,
+    IN_SERVICE,
+    Served,
+    entries,
+    history_rows,
+    models_folder,
+    served_after,
+)
+from fusc_pipeline.defs.whole import require_whole
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.service.bundle import Bundle, install
+from fusc_pipeline.service.bundle import TABLE, Bundle, install
 from fusc_pipeline.service.identity import matched_identities
-from fusc_pipeline.service.promotion import KEPT, UNCHANGED, Decision, chosen, decide, settled
+from fusc_pipeline.service.promotion import (
+    KEPT,
+    PROMOTED,
+    ROLLED_BACK,
+    UNCHANGED,
+    Decision,
+    Entry,
+    chosen,
+    decide,
+    settled,
+)
 from fusc_pipeline.service.wording import history_markdown
 
 
@@ -29,37 +49,32 @@ class Step:
         self.state = last if request and request.action == UNCHANGED else digest([last, number, version])
 
     @classmethod
-    def of(cls, files: Store, config: Any) -> "Step":
+    def of(cls, files: Store, config: Any, damage: BadInput | None = None) -> "Step":
+        """damage: what is wrong with the bundle in service, where it could not be put back."""
         rows = history_rows(files)
         known, rule = entries(rows), config.rule()
         if config.use:
             decision = chosen(known, config.use)
-            version = next(entry.version for entry in known if entry.number == config.use)
-            return cls(files, rows, decision, version, config.use)
-        version = files.require(CANDIDATE).data_version
+            if damage is not None and decision.action == UNCHANGED:
+                raise damage
+            return cls(files, rows, decision, _version_of(known, config.use), config.use)
+        if damage is not None and (back := _whole_before(files, rows)):
+            why = f"{words_of(damage)}, and this is the last whole one before it"
+            return cls(files, rows, Decision(ROLLED_BACK, why), _version_of(known, back), back)
+        candidate = files.require(CANDIDATE)
+        version = candidate.data_version
         if words := settled(known, version, rule):
+            if damage is not None:
+                raise damage
             return cls(files, rows, Decision(UNCHANGED, words), version, known[-1].in_service)
         if refusal := files.refusal(CANDIDATE):
             raise BadInput(f"{CANDIDATE} failed a check, so it is not decided upon ({refusal}); mend it first")
-        return cls(files, rows, None, version, _number_for(files, rows, version))
-
-    def mended(self, warn: Callable[[str], None]) -> bool:
-        """Put the model in service back where it is damaged and the candidate it came from still stands; whether so.
-
-        It looks like no change to the history, so without this nothing would ever mend it but another model.
-        """
-        now = served_after(self.files, self.before) if self.before else None
-        record = self.files.record(CANDIDATE)
-        if now is None or record is None or record.data_version != now.version:
-            return False
-        try:
-            now.bundle().check(name=f"model {now.number}")
-            return False
-        except BadInput as damage:
-            with self.files.alone(IN_SERVICE, None):
-                install(Bundle.open(self.files.folder(CANDIDATE), CANDIDATE), now.root)
-            warn(f"{damage}; it was put back from {CANDIDATE}")
-            return True
+        require_whole(files, candidate, "it is not decided upon")
+        number = _number_for(files, rows, version)
+        if damage is not None:  # there is nothing to compare it with
+            why = f"{words_of(damage)}, and no model before it is whole"
+            return cls(files, rows, Decision(PROMOTED, why), version, number)
+        return cls(files, rows, None, version, number)
 
     def rows(self, context: Any, config: Any, work: Path) -> list[dict[str, Any]]:
         """The history after this run."""
@@ -67,17 +82,14 @@ class Step:
             context.log.info(f"model_in_service: {self.request.why}")
             return self.before
         comparison = None
+        bundle = self._bundle()
         if self.request is None:
-            source = Bundle.open(self.files.folder(CANDIDATE), CANDIDATE)
-            bundle = install(source, models_folder(self.files, self.number))
             if self.before:
                 now = served_after(self.files, self.before)
                 comparison = compare_models(context, self.files, config, bundle, now.bundle(), work)
             decision = decide(entries(self.before), self.version, comparison, config.rule())
         else:
             decision = self.request
-            bundle = Bundle.open(models_folder(self.files, self.number), f"model {self.number}")
-            bundle.check(name=f"model {self.number}")
         if decision.action == KEPT:
             identities, in_service = None, self.before[-1]["in_service"]
         else:
@@ -105,6 +117,16 @@ class Step:
             }
         return [*self.before, row]
 
+    def _bundle(self) -> Bundle:
+        """Of the model that is decided upon, whole: the candidate's is put into models/ first."""
+        place = models_folder(self.files, self.number)
+        candidate = self.files.record(CANDIDATE)
+        if candidate is not None and candidate.data_version == self.version:
+            return install(Bundle.open(self.files.place(candidate), CANDIDATE), place)
+        bundle = Bundle.open(place, f"model {self.number}")
+        bundle.check(name=f"model {self.number}")
+        return bundle
+
     def _identities(self, bundle: Bundle, least_overlap: float) -> list[int]:
         """Identities of the bundle's clusters: as when it was promoted before, else matched with the one in service."""
         for row in self.before:
@@ -113,9 +135,71 @@ class Step:
         if not self.before:
             return list(range(bundle.facts.n_clusters))
         now = served_after(self.files, self.before)
-        old, new = _same_images(now.bundle(), bundle)
+        try:
+            now.bundle().check(TABLE)
+            old, new = _same_images(now.bundle(), bundle)
+        except BadInput:  # the one in service is lost, so nothing tells which of its clusters is which
+            old = new = np.zeros(0, np.int64)
         used = [identity for row in self.before for identity in row["identity_map"] or ()]
         return matched_identities(old, new, now.identities, bundle.facts.n_clusters, used, least_overlap)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What became of a damaged bundle: put back, or what is still wrong with it."""
+
+    mended: bool
+    left: BadInput | None = None
+
+
+def put_back(files: Store, model: Served | None, warn: Callable[[str], None], plan: bool = False) -> Damage | None:
+    """Put the bundle of a model back where a file of it is lost or damaged and the candidate it came from is kept.
+
+    None where nothing is wrong with it. A run that finds nothing new changes no history, so without this nothing would
+    ever mend it but another model. plan: only tell what would become of it; of the files only names are looked at.
+    """
+    if model is None:
+        return None
+    try:
+        model.bundle().check(name=f"model {model.number}", read=not plan)
+        return None
+    except BadInput as found:
+        damage = found
+    for record in files.versions(CANDIDATE):
+        if record.data_version != model.version or files.lacking(record):
+            continue
+        if plan:
+            return Damage(mended=True)
+        try:
+            with files.alone(IN_SERVICE, None):
+                install(Bundle.open(files.place(record), CANDIDATE), model.root)
+        except BadInput as also:
+            warn(f"model {model.number} cannot be put back from {CANDIDATE}: {words_of(also)}")
+            continue
+        warn(f"{words_of(damage)}; it was put back from {CANDIDATE}")
+        return Damage(mended=True)
+    return Damage(mended=False, left=damage)
+
+
+def words_of(damage: BadInput) -> str:
+    """What is wrong with a bundle, without what to do about it."""
+    return str(damage).partition(";")[0]
+
+
+def _version_of(known: list[Entry], number: int) -> str:
+    return next(entry.version for entry in known if entry.number == number)
+
+
+def _whole_before(files: Store, rows: list[dict[str, Any]]) -> int | None:
+    """Number of the model that was in service last before the present one and is whole."""
+    for number in dict.fromkeys(row["in_service"] for row in reversed(rows)):
+        try:
+            if number != rows[-1]["in_service"]:
+                Bundle.open(models_folder(files, number)).check()
+                return number
+        except BadInput:
+            continue  # it is no better
+    return None
 
 
 def _number_for(files: Store, rows: list[dict[str, Any]], version: str) -> int:

@@ -9,9 +9,10 @@ import pyarrow as pa
 
 from fusc_pipeline.defs.audit import MAPS, WORST
 from fusc_pipeline.defs.clustering import MODELS
-from fusc_pipeline.defs.models import HISTORY, clean_pngs
+from fusc_pipeline.defs.models import clean_pngs
 from fusc_pipeline.defs.report_service import service_section
 from fusc_pipeline.defs.tables import embedding_arrays
+from fusc_pipeline.defs.whole import HISTORY
 from fusc_pipeline.resources.store import Store
 
 ENCODERS = {"simclr": "SimCLR", "dino": "DINO"}

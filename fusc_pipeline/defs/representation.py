@@ -22,6 +22,7 @@ from fusc_pipeline.defs.models import (
 from fusc_pipeline.defs.preview import image_markdown, image_strip
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import EMBEDDINGS, NEIGHBORS
@@ -194,7 +195,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
                 "examples": {"md": _examples(files, ids, near_ids)},
             }
 
-        return materialize(context, files, config, produce, upstream=[source, "corpus"])
+        return materialize(context, files, config, produce, upstream=[source, "corpus"], holds=[TABLE, INDEX])
 
     return asset
 

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.clustering.configs import SelfLabelConfig
-from fusc_pipeline.defs.fits import Row, fit_each, fit_name, load_fit
+from fusc_pipeline.defs.fits import Row, fit_each, load_fit
 from fusc_pipeline.defs.fusc import cluster_model, predict_whole
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
@@ -24,6 +24,7 @@ from fusc_pipeline.defs.models import (
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows
+from fusc_pipeline.defs.whole import fit_files, fit_name
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
@@ -31,6 +32,9 @@ from fusc_pipeline.resources.store import Store
 SelfLabelAssetConfig = asset_config(
     "SelfLabelAssetConfig", SelfLabelConfig, base=ComputeConfig, without=("seed",), epochs=5, batch_size=128
 )
+
+
+STOPPED = "stopped.json"  # why each fit ended
 
 
 class SelfLabelHeadConfig(SelfLabelAssetConfig):
@@ -68,23 +72,26 @@ def row(encoder: str) -> Row:
     ) -> dg.MaterializeResult:
         files = store.get()
 
+        def continued() -> tuple[list[int], list[int]]:
+            """K and seeds of the fits that are continued."""
+            earlier = files.require(before).config
+            return earlier["n_clusters"], _continued(config.seeds, earlier["seeds"], before)
+
         def produce(draft):
             compute = config.compute()
             log_device(context, compute)
             settings = files.require(f"{encoder}_encoder").config
             corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
-            earlier = files.require(before).config
             histories = fit_each(
                 draft,
-                earlier["n_clusters"],
-                _continued(config.seeds, earlier["seeds"], before),
+                *continued(),
                 lambda k, seed: _self_label_fit(context, files, encoder, config, compute, corpus, k, seed, draft.work),
             )
             stopped = [
                 {"n_clusters": f["n_clusters"], "seed": f["seed"], "stopped_because": f["history"][-1].get("stop")}
                 for f in histories
             ]
-            draft.path("stopped.json").write_text(json.dumps(stopped))
+            draft.path(STOPPED).write_text(json.dumps(stopped))
             lines = ["| K | seed | epochs | coverage | filled | stopped because |", "|--:|--:|--:|--:|--:|---|"]
             for fit, stop in zip(histories, stopped, strict=True):
                 last = fit["history"][-1]
@@ -98,7 +105,9 @@ def row(encoder: str) -> Row:
                 "curves": curves_markdown(last, ("loss", "coverage", "agreement")),
             }
 
-        return materialize(context, files, config, produce, upstream=upstream)
+        return materialize(
+            context, files, config, produce, upstream=upstream, holds=lambda: [*fit_files(*continued()), STOPPED]
+        )
 
     def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         return predict_whole(files, compute, encoder, load_fit(files, name, n_clusters, seed), images)

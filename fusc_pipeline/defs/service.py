@@ -6,17 +6,19 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.defs.candidate import build_candidate
+from fusc_pipeline.defs.candidate import build_candidate, chosen_fit
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
-from fusc_pipeline.defs.models import ComputeConfig
+from fusc_pipeline.defs.models import WEIGHTS, ComputeConfig
 from fusc_pipeline.defs.planning import PlanContext
-from fusc_pipeline.defs.promoting import Step, described
-from fusc_pipeline.defs.served import CANDIDATE, IN_SERVICE, encoder_of, served_row
+from fusc_pipeline.defs.promoting import Step, described, put_back
+from fusc_pipeline.defs.served import CANDIDATE, IN_SERVICE, encoder_of, served, served_row
+from fusc_pipeline.defs.whole import fit_name
 from fusc_pipeline.locks import exclusive
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import MODEL_IN_SERVICE
+from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
 from fusc_pipeline.service.identity import LEAST_OVERLAP
 from fusc_pipeline.service.promotion import Rule
 
@@ -59,7 +61,12 @@ def candidate_model(
     def produce(draft):
         build_candidate(context, files, config, draft, ROW, _MADE_FROM)
 
-    return materialize(context, files, config, produce, upstream=_MADE_FROM, model=True)
+    def holds():
+        encoder = f"{PARTS}/{ROW.sees}/{WEIGHTS}"
+        fit = f"{PARTS}/{ROW.name}/{fit_name(*chosen_fit(files, ROW.name, config.n_clusters, config.seed))}.safetensors"
+        return [FACTS, TABLE, VECTORS, CALIBRATION, encoder, fit]
+
+    return materialize(context, files, config, produce, upstream=_MADE_FROM, holds=holds, model=True)
 
 
 class ServiceConfig(ComputeConfig):
@@ -131,16 +138,21 @@ def model_in_service(
     planning = isinstance(context, PlanContext)
     with contextlib.nullcontext() if planning else exclusive(lock, "another decision about models", context.log.info):
         with refusals(discreet=False):  # a wrong number or rule stays wrong: not to be tried again
-            step = Step.of(files, config)
-            if not planning and step.mended(context.log.warning):
+            damage = put_back(files, served(files), context.log.warning, plan=planning)
+            step = Step.of(files, config, damage.left if damage else None)
+            if damage and damage.mended and not planning:
                 config = config.model_copy(update={"force": True})  # a new version, so that checks judge it anew
 
         def produce(draft):
             rows = step.rows(context, config, draft.work)
             table = pa.Table.from_pylist(rows, schema=MODEL_IN_SERVICE)
             draft.write_table(table)
+            draft.tells(TABLE, table.drop_columns("at").to_pylist())  # when it was decided makes no other version
             draft.metadata |= described(files, rows)
 
         # The candidate is no input of its own: the state tells which candidates went into it, and one that was decided
         # upon before changes nothing.
-        return materialize(context, files, config, produce, inputs={"history": step.state})
+        inputs = {"history": step.state}
+        if planning and damage and damage.mended:
+            inputs["bundle"] = "to be put back"
+        return materialize(context, files, config, produce, inputs=inputs)

@@ -1,6 +1,5 @@
 """The supervised row: the upper line. The training is `representation.supervised`'."""
 
-import json
 from dataclasses import fields
 from typing import Any
 
@@ -11,7 +10,6 @@ from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import (
-    HISTORY,
     WEIGHTS,
     CorpusPixels,
     ImagePixels,
@@ -20,11 +18,14 @@ from fusc_pipeline.defs.models import (
     load_weights,
     log_device,
     save_weights,
+    write_history,
 )
 from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows, label_numbers
+from fusc_pipeline.defs.whole import HISTORY
 from fusc_pipeline.representation.configs import SupervisedConfig
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CLUSTERS
@@ -52,6 +53,9 @@ def supervised(
     """
     files = store.get()
 
+    def holds():
+        return [TABLE, HISTORY, *([WEIGHTS] if _labels_enough(files) else [])]
+
     def produce(draft):
         from fusc_pipeline.clustering.predictions import predict_probabilities
         from fusc_pipeline.representation.augment import plain_view
@@ -60,9 +64,9 @@ def supervised(
         corpus = CorpusPixels(files, config.image_size, config.resize)
         train = corpus.rows("train")
         labels = label_numbers(corpus.table, corpus.ids)
-        if (labels[train] >= 0).sum() < 2:
+        if not _labels_enough(files):
             draft.write_table(CLUSTERS.empty_table())
-            draft.path(HISTORY).write_text("[]")
+            write_history(draft, [])
             draft.metadata |= {"dagster/row_count": 0, "skipped": "fewer than two training images have a label"}
             return
         compute = config.compute()
@@ -82,14 +86,20 @@ def supervised(
         splits = corpus.table.column("split").to_pylist()
         draft.write_table(cluster_rows(corpus.ids, splits, probabilities, len(VIEWS), config.seed))
         save_weights(draft.path(WEIGHTS), result.model.state_dict())
-        draft.path(HISTORY).write_text(json.dumps(result.history))
+        write_history(draft, result.history)
         draft.metadata |= {
             "dagster/row_count": len(corpus.ids),
             "train_accuracy": result.history[-1]["train_accuracy"],
             "curves": curves_markdown(result.history, ("loss", "train_accuracy")),
         }
 
-    return materialize(context, files, config, produce, upstream=["corpus"])
+    return materialize(context, files, config, produce, upstream=["corpus"], holds=holds)
+
+
+def _labels_enough(files: Store) -> bool:
+    """Whether two training images or more have a label."""
+    corpus = files.table("corpus", columns=["view", "split"]).to_pylist()
+    return sum(row["split"] == "train" and row["view"] in VIEWS for row in corpus) >= 2
 
 
 def _predict(files: Store, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:

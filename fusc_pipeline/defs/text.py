@@ -11,11 +11,12 @@ from pydantic import Field
 
 from fusc_pipeline.compute import usable_cores
 from fusc_pipeline.defs.gpu import GPU_OP
-from fusc_pipeline.defs.incremental import grow_table
+from fusc_pipeline.defs.incremental import MANIFEST, grow_table
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table
 from fusc_pipeline.defs.progress import Counting
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
@@ -124,6 +125,7 @@ def burned_in_text(
         produce,
         upstream=["scans"],
         extra=engine_identity(config.engine, config.canvas) | lexicon_identity(),
+        holds=[TABLE, MANIFEST],
         incremental=True,
     )
 

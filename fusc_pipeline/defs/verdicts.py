@@ -17,7 +17,8 @@ import pyarrow as pa
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.step import begin_step
-from fusc_pipeline.errors import FuscError
+from fusc_pipeline.defs.whole import gone, lacking
+from fusc_pipeline.errors import BadInput, FuscError
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Record, Store
 from fusc_pipeline.resources.verdicts import Verdict
@@ -133,14 +134,18 @@ def _step(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
         with refusals(discreet=asset in PARTITIONED, private=files.private):
             partition = context.partition_key if asset in PARTITIONED else None
             made = Made(files, files.require(asset, partition))
-            results = [_result(one, made) for one in checks]
+            names = lacking(files, made.record)
+            results = [_result(one, made, names) for one in checks]
         yield from results
 
     return judged
 
 
-def _result(one: Check, made: Made) -> dg.AssetCheckResult:
+def _result(one: Check, made: Made, lost: list[str]) -> dg.AssetCheckResult:
+    """lost: files that the version should hold; without them nothing that a check says, or said, holds of it."""
     try:
+        if lost:
+            raise BadInput(f"{gone(lost)}; materialise {made.record.asset} again")
         verdict, kept = one.verdict(made)
     except FuscError as refusal:  # not kept: it says nothing of the version itself
         verdict, kept = _unjudged(one, str(refusal)), False

@@ -10,8 +10,6 @@ Which asset's weights are needed, and how they are applied, is the caller's part
 """
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fusc_pipeline.atomic import fsync, write_text
+from fusc_pipeline.atomic import link, whole_folder, write_text
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.hashing import sha256_file
 from fusc_pipeline.service.outliers import Calibration
@@ -88,12 +86,12 @@ class Bundle:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{name} ({root}) is missing or damaged ({type(error).__name__}); {_MEND}") from error
 
-    def check(self, *names: str, name: str = "model") -> None:
+    def check(self, *names: str, name: str = "model", read: bool = True) -> None:
         """Compare files with the hashes they had when they were written, all or those named; BadInput for the first
-        that differs."""
+        that differs. read: false only sees that they are there."""
         for path in names or tuple(self.facts.files):
             file = self.root / path
-            if not file.is_file() or sha256_file(file) != self.facts.files.get(path):
+            if not file.is_file() or (read and sha256_file(file) != self.facts.files.get(path)):
                 raise BadInput(f"{name}: {path} in {self.root} is missing or damaged; {_MEND}")
 
     def require(self, asset: str) -> Part:
@@ -126,7 +124,10 @@ class Bundle:
         return Calibration(**load_file(self.root / CALIBRATION))
 
 
-_MEND = "put another in service (`fusc models`, `fusc promote NUMBER`), or make candidate_model again with force"
+_MEND = (
+    "put another in service (`fusc models`, `fusc promote NUMBER`), or run model_in_service: it puts this one back, or "
+    "goes back to the one before"
+)
 
 
 def write_arrays(root: Path, vectors: "np.ndarray", calibration: Calibration) -> None:
@@ -138,11 +139,11 @@ def write_arrays(root: Path, vectors: "np.ndarray", calibration: Calibration) ->
 
 
 def write_part(root: Path, asset: str, files: Mapping[str, Path]) -> None:
-    """Copy an asset's files, by the name each has in the bundle."""
+    """Let an asset's files, which nobody changes any more, stand in the bundle too, by the name each has there."""
     folder = root / PARTS / asset
     folder.mkdir(parents=True, exist_ok=True)
     for name, source in files.items():
-        shutil.copyfile(source, folder / name)
+        link(source, folder / name)
 
 
 def seal(root: Path, facts: Facts) -> Bundle:
@@ -171,31 +172,8 @@ def install(source: Bundle, target: Path) -> Bundle:
         except BadInput:
             pass  # what a kill or a disk fault left; it is replaced
     source.check()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    building = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
+    with whole_folder(target) as building:
         for name in (*source.facts.files, FACTS):
             (building / name).parent.mkdir(parents=True, exist_ok=True)
-            _link(source.root / name, building / name)
-        for path in (building, *(p for p in building.rglob("*") if p.is_dir())):
-            fsync(path)
-        if target.exists():
-            aside = target.with_name(f".{target.name}.tmp-old-{os.getpid()}")
-            os.replace(target, aside)
-            os.replace(building, target)
-            shutil.rmtree(aside, ignore_errors=True)
-        else:
-            os.replace(building, target)
-        fsync(target.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+            link(source.root / name, building / name)
     return Bundle.open(target)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
-        fsync(target)

@@ -219,8 +219,7 @@ def test_refused_input_is_not_retried(small_store):
 
 def test_a_full_disk_leaves_the_last_good_version(small_store, monkeypatch):
     import errno
-
-    from fusc_pipeline.resources import store as store_module
+    import os
 
     assert failures(materialise(small_store, "corpus")) == {}
     good = small_store.require("corpus").fingerprint
@@ -228,7 +227,7 @@ def test_a_full_disk_leaves_the_last_good_version(small_store, monkeypatch):
     def full(_path):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     result = materialise(small_store, "corpus", run_config(corpus={"seed": 5}))
     assert "No space left on device while writing under" in failures(result)["corpus"]
     assert small_store.require("corpus").fingerprint == good

@@ -12,7 +12,10 @@ import pytest
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import compared
 from fusc_pipeline.defs.candidate import _seen_before
+from fusc_pipeline.defs.planning import plan_asset
 from fusc_pipeline.defs.served import models_folder, served
+from fusc_pipeline.reasons import reasons
+from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.bundle import Bundle
 from fusc_pipeline_tests.conftest import fill_store
@@ -226,14 +229,69 @@ def test_without_a_model_the_words_say_what_to_run(small_store):
     assert "no model is in service yet: train one" in failures(assigning(small_store))["batch_assignments"]
 
 
-def test_a_damaged_model_assigns_nothing_and_is_put_back(store):
-    weights = next(models_folder(store, 1).glob("parts/fusc_simclr/*.safetensors"))
+def damage(store: Store, number: int = 1) -> None:
+    """Spoil the weights of a model's fit."""
+    weights = next(models_folder(store, number).glob("parts/fusc_simclr/*.safetensors"))
     weights.unlink()  # the candidate's own file is another name of the same bytes
     weights.write_bytes(b"no weights")
+
+
+def lose_candidate(store: Store) -> None:
+    """Let no version of the candidate be there any more."""
+    shutil.rmtree(store.root / "assets" / "candidate_model")
+
+
+def stale(store: Store) -> str:
+    """Why a run would make `model_in_service` again."""
+    definition = build_definitions(root=str(store.root)).resolve_assets_def("model_in_service")
+    plan, record = plan_asset(definition, StoreResource(root=str(store.root))), store.require("model_in_service")
+    assert plan.fingerprint != record.fingerprint
+    return "; ".join(reasons(record, plan))
+
+
+def test_a_damaged_model_is_put_back_by_whoever_meets_it_first(store):
+    damage(store)
+    assert assign(store) == {"batch_assignments": "miss"}
+    served(store).bundle().check()
+    next(models_folder(store, 1).glob("parts/fusc_simclr/*.safetensors")).unlink()
+    assert "the files of the model in service (some are gone) changed" in stale(store)
+    assert renew(store)["model_in_service"] == "miss" and history(store) == [("promoted", 1, 1)]
+    served(store).bundle().check()
+
+
+def test_with_a_model_that_cannot_be_put_back_nothing_is_assigned(store):
+    damage(store)
+    lose_candidate(store)
     told = failures(assigning(store))["batch_assignments"]
     assert "model 1: parts/fusc_simclr" in told and "missing or damaged" in told
-    assert renew(store)["model_in_service"] == "miss" and history(store) == [("promoted", 1, 1)]
+    # Nor is anything decided: no other model is whole, and no candidate is there to be one.
+    told = failures(materialise(store, 'key:"model_in_service"', settings()))["model_in_service"]
+    assert "candidate_model has not been made" in told
+    # A renewal makes the candidate again, and that puts the model back.
+    renew(store)
+    assert history(store) == [("promoted", 1, 1)] and assign(store) == {"batch_assignments": "miss"}
+
+
+def test_a_damaged_model_that_cannot_be_put_back_gives_way_to_the_one_before(store):
+    renew(store, seed=1, promote="always")
+    assert history(store)[-1] == ("promoted", 2, 2)
+    lost = next(models_folder(store, 2).glob("parts/fusc_simclr/*.safetensors"))
+    lost.unlink()
+    lose_candidate(store)
+    assert stale(store) == "which model a person or a rule put in service changed"
+    assert renew(store, 'key:"model_in_service"') == {"model_in_service": "miss"}
+    assert history(store)[-1] == ("rolled_back", 1, 1)
+    why = store.table("model_in_service").to_pylist()[-1]["why"]
+    assert why.startswith("model 2: parts/fusc_simclr/") and why.endswith("the last whole one before it")
     assert assign(store) == {"batch_assignments": "miss"}
+
+
+def test_a_new_candidate_comes_in_place_of_a_damaged_model_when_none_before_is_whole(store):
+    damage(store)
+    lose_candidate(store)
+    renew(store, seed=1)
+    assert history(store)[-1] == ("promoted", 2, 2)
+    assert "no model before it is whole" in store.table("model_in_service").to_pylist()[-1]["why"]
 
 
 def test_a_kill_between_copying_a_model_and_publishing_leaves_the_old_state(store, monkeypatch):
@@ -261,6 +319,8 @@ def test_subjects_that_an_earlier_encoder_saw_are_known(store):
 
 CACHED = """
 import sys
+from fusc_pipeline.reasons import reasons
+from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from pathlib import Path
 from fusc_pipeline_tests.defs.graph import up_to
