@@ -27,6 +27,7 @@ from fusc_pipeline.defs import (
     text,
 )
 from fusc_pipeline.defs.automation import automated, changed_data
+from fusc_pipeline.defs.executor import mending_executor
 from fusc_pipeline.defs.jobs import new_batch_job, preset_jobs, report_job
 from fusc_pipeline.defs.loggers import plain
 from fusc_pipeline.defs.owners import owned
@@ -59,7 +60,7 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
         loggers={"plain": plain, "console": dg.colored_console_logger},
         # Several processes unless the run config says `execution: {config: {in_process: {}}}`, as the presets do: a
         # step process costs two seconds and another import of torch, but frees its device memory when it ends.
-        executor=dg.multi_or_in_process_executor,
+        executor=mending_executor(StoreResource(root=root)),
         resources={
             "store": StoreResource(root=root),
             "io_manager": ParquetResource(root=root),

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from fusc_pipeline.arrivals import MARKER, ArrivalRules, Standing, look
+from fusc_pipeline.arrivals import MARKER, ArrivalRules, Standing, look, standing
 from fusc_pipeline.cli import main
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.inbox import Inbox
@@ -181,6 +181,14 @@ def test_what_was_made_in_part_is_ready_and_deleted_frames_are_not(ward):
     ward.put("b", "new.png", ready=True)
     ward.look()
     assert ward.states() == {"b": "ready"}
+
+
+def test_a_batch_of_which_a_file_was_lost_does_not_stand_whole(small_store):
+    before = standing(small_store, "b1")
+    assert before.made
+    (small_store.folder("clean_images", "b1") / "images.parquet").unlink()
+    after = standing(small_store, "b1")
+    assert after.made and not after.whole and after.delivery == before.delivery
 
 
 def test_only_what_changed_is_hashed_again(ward, monkeypatch):

@@ -150,6 +150,15 @@ def test_a_file_that_is_gone_is_seen(settled):
     assert told(settled, "simclr_encoder") == ("stale", "file history.json of it is gone or cut short")
 
 
+def test_what_an_earlier_release_published_without_a_file_is_not_fresh(settled):
+    place = settled.folder("kmeans_simclr")
+    (place / "k4-seed1.safetensors").unlink()
+    record = json.loads((place / "_fingerprint.json").read_text())
+    del record["files"]["k4-seed1.safetensors"], record["holds"], record["sizes"]
+    (place / "_fingerprint.json").write_text(json.dumps(record))
+    assert told(settled, "kmeans_simclr") == ("stale", "file k4-seed1.safetensors of it is gone or cut short")
+
+
 def test_it_is_exact_at_150_batches(tmp_path, phantom_frames):
     store = Store(tmp_path / "data")
     fill_store(store, phantom_frames[::6], batch="n000")

@@ -130,3 +130,16 @@ def test_a_grown_table_is_byte_for_byte_that_of_one_made_at_once(store, tmp_path
     grown = grow_of(store, "z", wanted, [], facts={"alias": "z"})
     assert grown == Grown(80, 100, 20)
     assert store.require("pseudo_labels", "z").files == at_once.require("pseudo_labels", "z").files
+
+
+def test_a_part_that_a_power_loss_cut_short_is_computed_again_and_its_number_is_not_used_twice(store, caplog):
+    wanted, done = [f"i{n}" for n in range(6)], []
+    with pytest.raises(RuntimeError):
+        grow(store, wanted, done, stop_after=4)
+    parts = sorted(store.root.glob("work/pseudo_labels/b/*/part-*.parquet"))
+    assert [part.name for part in parts] == [f"part-{number:06d}.parquet" for number in range(4)]
+    parts[1].write_bytes(parts[1].read_bytes()[:40])
+    done.clear()
+    assert grow(store, wanted, done) == Grown(3, 0, 3) or done == ["i1", "i4", "i5"]
+    assert done == ["i1", "i4", "i5"] and rows(store) == wanted
+    assert "part-000001.parquet is damaged" in caplog.text

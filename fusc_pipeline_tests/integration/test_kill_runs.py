@@ -1,6 +1,7 @@
 """What a machine does to `fusc run`: signals, kills, a jumping clock, a full disk, a second run, a new home."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -119,6 +120,22 @@ def test_a_run_that_is_told_to_stop_is_failed_and_frees_its_slot(trainer, sent):
     assert half_made(trainer.store) == []
     code, said = trainer.call(*TRAIN)
     assert code == 0 and "mended" not in said, said
+
+
+def test_dagster_alone_after_a_kill_waits_for_nobody(trainer, tmp_path):
+    """`dagster asset materialize`, killed with its slot of the GPU pool and started again: no daemon, no hand."""
+    settings = tmp_path / "run.yaml"
+    settings.write_text(json.dumps({"ops": {"simclr_encoder": {"config": ENCODER}}}))
+    command = ["asset", "materialize", "--select", 'key:"simclr_encoder"', "-m", "fusc_pipeline.definitions"]
+    command += ["--config", str(settings)]
+    first = trainer.start(*command, program="dagster")
+    trainer.wait_for_checkpoint(first)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert trainer.statuses() == [DagsterRunStatus.STARTED] and len(trainer.slots()) == 1
+    code, said = trainer.call(*command, program="dagster")
+    assert code == 0 and "mended: run" in said, said
+    assert sorted(s.value for s in trainer.statuses()) == ["FAILURE", "SUCCESS"] and not trainer.slots()
 
 
 @pytest.mark.skipif(not FAKETIME.exists(), reason="needs libfaketime (apt-get install libfaketime)")

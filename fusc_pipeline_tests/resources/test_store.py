@@ -221,3 +221,130 @@ def test_what_may_name_somebody_is_closed_to_others_whatever_the_umask(store, as
     assert stat.S_IMODE((store.root / "assets" / asset).stat().st_mode) == 0o700
     files = [path for path in store.folder(asset, "b1").rglob("*") if path.is_file()]
     assert len(files) == 3 and {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+HOLDS = ["table.parquet", "beside.bin"]
+
+
+FIRST = Recipe("1")
+
+
+def two_files(store, recipe=FIRST, beside=b"12", holds=HOLDS, **how):
+    with (
+        store.alone("pseudo_labels", "b1"),
+        store.write("pseudo_labels", "b1", recipe, {}, holds=holds, **how) as draft,
+    ):
+        draft.write_table(labels("a"))
+        (draft.work / "part").write_text("a part")
+        if beside is not None:
+            draft.path("beside.bin").write_bytes(beside)
+    return store.require("pseudo_labels", "b1")
+
+
+def test_what_was_declared_and_not_written_is_not_published(store):
+    good = two_files(store)
+    with pytest.raises(ValueError, match=r"pseudo_labels was made without beside\.bin; nothing was published"):
+        two_files(store, Recipe("2"), beside=None)
+    assert store.require("pseudo_labels", "b1") == good and len(store.versions("pseudo_labels", "b1")) == 1
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut short", "declared since"])
+def test_a_version_that_lacks_a_file_is_no_hit_and_says_which(store, harm):
+    record = two_files(store)
+    path, holds = store.place(record) / "beside.bin", HOLDS
+    if harm == "gone":
+        path.unlink()
+    elif harm == "cut short":
+        path.write_bytes(b"1")
+    else:
+        holds = [*HOLDS, "beside.bin", "new.bin"]
+    name = "new.bin" if harm == "declared since" else "beside.bin"
+    assert store.lacking(record, holds) == [name]
+    assert store.damaged("pseudo_labels", "b1", record.fingerprint, holds) == [name]
+    assert store.find("pseudo_labels", "b1", record.fingerprint, holds) is None
+    assert store.damaged("pseudo_labels", "b1", Recipe("9").fingerprint({}), holds) == []
+
+
+def test_a_record_of_an_earlier_release_is_whole_with_the_files_it_names_and_one_of_a_later_is_read(store):
+    record = two_files(store, holds=())
+    path = store.place(record) / RECORD
+    content = json.loads(path.read_text())
+    for later in ("sizes", "holds", "content"):
+        del content[later]
+    path.write_text(json.dumps(content))
+    old = store.find("pseudo_labels", "b1", record.fingerprint, HOLDS)
+    assert old is not None and old.holds == [] and store.lacking(old) == []
+    path.write_text(json.dumps(content | {"of_a_later_release": 1}))
+    assert store.require("pseudo_labels", "b1") == old
+
+
+def killed_at(monkeypatch, name):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"fusc_pipeline.resources.store.{name}", killed)
+
+
+def test_work_that_has_served_is_never_continued_from(store, monkeypatch):
+    killed_at(monkeypatch, "remove_folder")
+    with pytest.raises(KeyboardInterrupt):
+        two_files(store)
+    monkeypatch.undo()
+    record = store.require("pseudo_labels", "b1")
+    (work,) = store.finished_work("pseudo_labels", "b1")
+    assert (work / "part").exists() and store.lacking(record) == []
+    with store.alone("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("1"), {}) as draft:
+        assert not list(draft.work.iterdir()), "force computes everything anew"
+        draft.write_table(labels("a"))
+
+
+def test_work_that_has_not_served_yet_is_kept_even_where_a_version_of_the_same_fingerprint_stands(store, monkeypatch):
+    two_files(store)
+    killed_at(monkeypatch, "replace_folder")  # made by force, and killed before it could take the other's place
+    with pytest.raises(KeyboardInterrupt):
+        two_files(store, beside=b"34")
+    monkeypatch.undo()
+    assert store.finished_work("pseudo_labels", "b1") == []
+    with store.alone("pseudo_labels", "b1"):
+        assert (store.work("pseudo_labels", "b1", Recipe("1").fingerprint({})) / "part").exists()
+
+
+def test_a_model_made_again_under_its_fingerprint_is_told_apart_unless_it_says_the_same(store):
+    first = two_files(store, model=True)
+    assert first.data_version == first.fingerprint
+    assert two_files(store, model=True).data_version == first.data_version
+    other = two_files(store, beside=b"34", model=True)
+    assert other.fingerprint == first.fingerprint and other.data_version != first.data_version
+    assert two_files(store, beside=b"34", model=True).data_version == other.data_version
+
+
+def test_times_in_a_file_make_no_other_data_version(store):
+    def write(text, recipe):
+        with store.write("pseudo_labels", "b1", recipe, {}) as draft:
+            draft.write_table(labels("a"))
+            draft.path("history.json").write_text(text)
+            draft.tells("history.json", {"loss": 1.0})
+        return store.require("pseudo_labels", "b1")
+
+    first, second = write("took 3 s", Recipe("1")), write("took 4 s", Recipe("2"))
+    assert first.data_version == second.data_version and first.files != second.files
+
+
+def test_a_version_half_removed_is_not_put_back(store):
+    record = publish(store, Recipe("1"))
+    place = store.place(record)
+    (place / "table.parquet").unlink()
+    os.replace(place, place.parent / f".{place.name}.old-gc1")
+    with store.alone("pseudo_labels", "b1"):
+        assert [path.name for path in place.parent.iterdir()] == ["current"]
+
+
+def test_a_verdict_on_a_version_that_was_replaced_meanwhile_is_dropped(store):
+    from fusc_pipeline.resources.verdicts import Verdict
+
+    judged = publish(store, Recipe("1"))
+    publish(store, Recipe("1"), ids=("z",))
+    store.keep_verdict(judged, Verdict("sound", "1", False, True, "ERROR", "wrong"))
+    assert store.verdicts("pseudo_labels", "b1") == {}
+    store.keep_verdict(store.require("pseudo_labels", "b1"), Verdict("sound", "1", True, True, "ERROR", "right"))
+    assert set(store.verdicts("pseudo_labels", "b1")) == {"sound"}

@@ -9,12 +9,15 @@ import dagster as dg
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.partitions import scan_batches
+from fusc_pipeline.presets import left_out
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.scans.identity import create_key
 from fusc_pipeline_tests.integration.sweep import tiny
 from fusc_pipeline_tests.integration.sweep.compare import contents
 from fusc_pipeline_tests.integration.sweep.zygote import ROOT, Ended, Run, Zygote
+
+DEMO = f"{tiny.SETTINGS}leave_out: [{', '.join(left_out('demo'))}]\n"  # the same assets as `make demo`
 
 
 @dataclass
@@ -23,13 +26,14 @@ class Stage:
     after the last one; `root` and `home` are those that runs work on."""
 
     folder: Path
+    settings: str = tiny.SETTINGS
     zygote: Zygote = field(init=False)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.root, self.home, self.preset = self.folder / "data", self.folder / "home", self.folder / "tiny.yaml"
         self.zygote = Zygote(self.folder)
-        self.preset.write_text(tiny.SETTINGS)
+        self.preset.write_text(self.settings)
         tiny.deliver(self.folder / "delivered")
         self._empty_home()
         self._empty_root()
