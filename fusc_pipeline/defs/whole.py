@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.reasons import listed
 from fusc_pipeline.resources.draft import TABLE
-from fusc_pipeline.resources.store import Record, Store
+from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
 
 HISTORY = "history.json"
 
@@ -33,6 +33,18 @@ def require_whole(store: Store, record: Record, then: str) -> None:
     if names := lacking(store, record):
         where = f" of batch {record.partition}" if record.partition else ""
         raise BadInput(f"{record.asset}{where}: {gone(names)}, so {then}; materialise it again, then this")
+
+
+def broken(store: Store) -> list[str]:
+    """A sentence for every output in use that lacks a file."""
+    told = []
+    for current in sorted((store.root / "assets").glob(f"[!.]*/[!.]*/{CURRENT}")):
+        batch = None if current.parent.name == WHOLE else current.parent.name
+        record = store.record(current.parent.parent.name, batch)
+        if record is not None and (names := lacking(store, record)):
+            where = f" of batch {batch}" if batch else ""
+            told.append(f"{record.asset}{where}: {gone(names)}; the next run that takes it in makes it again")
+    return told
 
 
 def gone(names: Iterable[str]) -> str:

@@ -222,7 +222,7 @@ class Store:
         slot = self._slot(asset, partition)
         found = []
         for mark in sorted((self.root / "work" / asset / slot.name).glob(f"[!.]*/{PUBLISHED}")):
-            version, _, sha = mark.read_text().partition(" ")
+            version, _, sha = _line(mark).partition(" ")
             record = slot / version / RECORD
             if version and record.is_file() and sha256_file(record) == sha:
                 found.append(mark.parent)
@@ -326,10 +326,7 @@ class Store:
 
     def _current(self, slot: Path) -> str:
         """Folder name of the version in use, empty when there is none."""
-        try:
-            return (slot / CURRENT).read_text().strip()
-        except FileNotFoundError:
-            return ""
+        return _line(slot / CURRENT)
 
     def _slot(self, asset: str, partition: str | None) -> Path:
         name = partition or WHOLE
@@ -351,6 +348,14 @@ def _model_version(target: Path, fingerprint: str, content: str) -> str:
     if before is None or before.content == content:
         return before.data_version if before else fingerprint
     return digest([fingerprint, content])
+
+
+def _line(path: Path) -> str:
+    """What a file of one line says; empty where there is none that can be read as such."""
+    try:
+        return path.read_text().strip()
+    except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError):
+        return ""
 
 
 def _mtime(path: Path) -> float:

@@ -13,6 +13,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _reconcile(arguments: argparse.Namespace) -> None:
+    from fusc_pipeline.defs.whole import broken
     from fusc_pipeline.recovery import reconcile
     from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.resources.resource import StoreResource
@@ -20,4 +21,5 @@ def _reconcile(arguments: argparse.Namespace) -> None:
     resource = StoreResource()
     with run_history() as instance:
         told = reconcile(instance, resource.get(), resource.inbox(), arguments.dry_run)
-    print("\n".join(told) or "nothing to mend: no dead run, no stuck slot, no temporary file")
+    lost = broken(resource.get())
+    print("\n".join([*told, *lost]) or "nothing to mend: no dead run, no stuck slot, no temporary file, no lost one")

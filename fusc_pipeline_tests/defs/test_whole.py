@@ -7,7 +7,7 @@ import pytest
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.fits import fit_each
-from fusc_pipeline.defs.whole import fit_files, gone, lacking
+from fusc_pipeline.defs.whole import broken, fit_files, gone, lacking
 from fusc_pipeline.resources.draft import Draft
 from fusc_pipeline.resources.records import RECORD
 from fusc_pipeline.resources.store import Recipe, Store
@@ -53,6 +53,8 @@ def test_a_fit_without_weights_is_seen_and_made_again(store, loses):
     before = store.require("kmeans_simclr")
     loses(store)
     assert lacking(store, store.require("kmeans_simclr")) == [LOST]
+    (sentence,) = broken(store)
+    assert sentence.startswith(f"kmeans_simclr: file {LOST} of it is gone or cut short; the next run")
     found = materialise(store, ROWS)
     assert failures(found) == {} and cache_states(found)["kmeans_simclr"] == "miss"
     healed = store.require("kmeans_simclr")

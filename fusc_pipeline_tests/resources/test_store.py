@@ -348,3 +348,14 @@ def test_a_verdict_on_a_version_that_was_replaced_meanwhile_is_dropped(store):
     assert store.verdicts("pseudo_labels", "b1") == {}
     store.keep_verdict(store.require("pseudo_labels", "b1"), Verdict("sound", "1", True, True, "ERROR", "right"))
     assert set(store.verdicts("pseudo_labels", "b1")) == {"sound"}
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"\xff\xfe", b"no such version", b"../../.. 0"])
+def test_a_pointer_or_a_mark_of_nonsense_is_as_good_as_none(store, nonsense):
+    record = publish(store, Recipe("1"))
+    slot, work = store.place(record).parent, store.work("pseudo_labels", "b1", "k" * 16)
+    (slot / "current").write_bytes(nonsense)
+    (work / "_published").write_bytes(nonsense)
+    assert store.record("pseudo_labels", "b1") is None and store.finished_work("pseudo_labels", "b1") == []
+    assert store.find("pseudo_labels", "b1", record.fingerprint) == record
+    assert store.require("pseudo_labels", "b1") == record
