@@ -72,6 +72,8 @@ class Step:
         require_whole(files, candidate, "it is not decided upon")
         number = _number_for(files, rows, version)
         if damage is not None:  # there is nothing to compare it with
+            if rule.promote == "never":
+                raise damage
             why = f"{words_of(damage)}, and no model before it is whole"
             return cls(files, rows, Decision(PROMOTED, why), version, number)
         return cls(files, rows, None, version, number)

@@ -345,9 +345,9 @@ def _model_version(target: Path, fingerprint: str, content: str) -> str:
     What was built on that one was built on other weights, so it has to be told apart.
     """
     before = read_record(target)
-    if before is None or before.content == content:
-        return before.data_version if before else fingerprint
-    return digest([fingerprint, content])
+    if before is not None and before.content == content:
+        return before.data_version
+    return digest([fingerprint, content]) if target.exists() else fingerprint
 
 
 def _line(path: Path) -> str:

@@ -289,6 +289,8 @@ def test_a_damaged_model_that_cannot_be_put_back_gives_way_to_the_one_before(sto
 def test_a_new_candidate_comes_in_place_of_a_damaged_model_when_none_before_is_whole(store):
     damage(store)
     lose_candidate(store)
+    refused = failures(materialise(store, DECISION, settings(1, promote="never")))["model_in_service"]
+    assert "model 1: parts/" in refused  # a person decides
     renew(store, seed=1)
     assert history(store)[-1] == ("promoted", 2, 2)
     assert "no model before it is whole" in store.table("model_in_service").to_pylist()[-1]["why"]
