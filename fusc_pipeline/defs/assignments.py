@@ -17,7 +17,7 @@ from fusc_pipeline.defs.models import ComputeConfig, clean_pngs, log_device
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import image_strip
 from fusc_pipeline.defs.promoting import put_back
-from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE, Served, apply_bundle, require_served
+from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE, Served, apply_bundle, filled_up, require_served
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
@@ -133,7 +133,10 @@ def _rows(
     train_ids = np.array(known.column("image_id").to_pylist())[train]
     vectors, identities = bundle.vectors()[train], np.array(model.identities)
     for piece in apply_bundle(bundle, compute, files, images, work):
-        near, similarities = nearest_neighbors(vectors, train_ids, piece.vectors, piece.ids, max(neighbors, NEIGHBOURS))
+        places = filled_up(len(piece.ids))
+        ids, k = [piece.ids[place] for place in places], max(neighbors, NEIGHBOURS)
+        near, similarities = nearest_neighbors(vectors, train_ids, piece.vectors[places], ids, k)
+        near, similarities = near[: len(piece.ids)], similarities[: len(piece.ids)]
         scores = calibration.ood_scores(similarities[:, :NEIGHBOURS])
         clusters = identities[piece.probabilities.argmax(1)]
         for place, image in enumerate(piece.ids):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CANDIDATE, IN_SERVICE, ASSIGNMENTS = "candidate_model", "model_in_service", "batch_assignments"
 SERVED, DEFAULT_ROW = "FUSC_SERVED_MODEL", "fusc_simclr"
 IMAGES_AT_ONCE = 1024  # decoded and assigned together: at 224 pixels 50 MB
+# Kernels for a single row, or a few, round otherwise than those for many, so that the last digits of an image's figures
+# would tell how a killed run cut its batch: always a multiple of so many rows, filled up with images that are there.
+ROWS = 32
 # The rows whose model is an encoder with clusters on it: these have embeddings that neighbours are searched in.
 SERVABLE = {name: row for name, row in MODELS.items() if row.sees.endswith("_encoder")}
 
@@ -147,6 +150,13 @@ def apply_bundle(bundle: "Bundle", compute: Any, store: Store, images: pa.Table,
         cache = build_pixel_cache(
             clean_pngs(store, piece), piece.num_rows, seen["image_size"], work / "pixels", seen["resize"]
         )
-        pixels = DecodedPixels(cache.ids, np.asarray(cache.pixels))
+        images_there, places = len(cache.ids), filled_up(len(cache.ids))
+        pixels = DecodedPixels([cache.ids[place] for place in places], np.asarray(cache.pixels)[places])
         probabilities = row.predict(bundle, compute, bundle.facts.n_clusters, bundle.facts.seed, pixels)
-        yield Applied(cache.ids, probabilities, embeddings_of(bundle, compute, bundle.facts.encoder, pixels))
+        found = embeddings_of(bundle, compute, bundle.facts.encoder, pixels)
+        yield Applied(cache.ids, probabilities[:images_there], found[:images_there])
+
+
+def filled_up(rows: int) -> np.ndarray:
+    """Numbers 0 to rows − 1, and from 0 again until they are a multiple of ROWS."""
+    return np.arange(-(-rows // ROWS) * ROWS) % rows

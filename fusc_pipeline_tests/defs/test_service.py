@@ -296,6 +296,24 @@ def test_a_new_candidate_comes_in_place_of_a_damaged_model_when_none_before_is_w
     assert "no model before it is whole" in store.table("model_in_service").to_pylist()[-1]["why"]
 
 
+def test_what_is_said_of_an_image_does_not_depend_on_which_others_are_asked_about(store, tmp_path):
+    """A killed run is continued with fewer images: to the last digit the table is that of one run."""
+    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.defs.assignments import _rows
+
+    images = store.table("corpus", columns=["image_id", "scan_batch"])
+    model, compute = served(store), Compute.detect("cpu", 1)
+
+    def rows(some) -> dict:
+        return dict(_rows(store, model.bundle(), model, compute, some, 5, tmp_path))
+
+    whole = rows(images)
+    assert len(whole) == images.num_rows
+    for start, length in ((0, 1), (3, 2), (5, 19), (27, 1)):
+        cut = rows(images.slice(start, length))
+        assert cut == {image: whole[image] for image in cut} and len(cut) == length
+
+
 def test_a_kill_between_copying_a_model_and_publishing_leaves_the_old_state(store, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
