@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
 
+from fusc_pipeline_tests.integration.sweep.faults import FULL, KILL, READ_ONLY
 from fusc_pipeline_tests.integration.sweep.stage import Stage, assets
 from fusc_pipeline_tests.integration.sweep.trials import Trial, operations, random_moments, table, trial
 
@@ -99,8 +100,8 @@ def main() -> int:
         names = assets() if arguments.assets is None else arguments.assets
         trials = sweep.steps(names)
         print("\n".join(table(trials)))
-        met = sum(trial.hit == 3 for trial in trials)
-        print(f"{met} of {len(trials)} operations met all three faults, {time.monotonic() - began:.0f} s", flush=True)
+        met = ", ".join(f"{what} {sum(what in trial.met for trial in trials)}" for what in (KILL, READ_ONLY, FULL))
+        print(f"of {len(trials)} operations met: {met}; {time.monotonic() - began:.0f} s", flush=True)
         kills, wrong = sweep.moments(arguments.kills, arguments.seed) if arguments.kills else (0, [])
         print(
             "\n".join([f"{kills} random moments, {len(wrong)} things wrong, {time.monotonic() - began:.0f} s", *wrong])

@@ -38,7 +38,7 @@ class Trial:
     asset: str
     operation: str
     at: int
-    hit: int = 0  # how many of the faults came about
+    met: list[str] = field(default_factory=list)  # the faults that came about
     wrong: list[str] = field(default_factory=list)
 
     @property
@@ -68,7 +68,8 @@ def trial(stage: Stage, asset: str, at: int, operation: str, wanted: dict[str, s
             found.wrong += differences(contents(stage.root), wanted)
             stage.reset(asset)
             ended = stage.run(only(asset), what=what, at=at)
-        found.hit += ended.met or ended.code == -KILLED
+        if ended.met or ended.code == -KILLED:
+            found.met.append(what)
         if what != KILL and ended.code and not _told(ended.said):
             found.wrong.append(f"{what} is not told in words: {ended.said[-800:]}")
     found.wrong += _wrong_after(stage, stage.run(only(asset)), wanted)
