@@ -16,6 +16,7 @@ from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.models import ImagePixels, clean_pngs
 from fusc_pipeline.defs.representation import embeddings_of
 from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.resources.records import is_intact
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.promotion import Entry
 
@@ -73,10 +74,18 @@ def models_folder(store: Store, number: int) -> Path:
 
 
 def history_rows(store: Store) -> list[dict[str, Any]]:
-    """Rows of `schemas.MODEL_IN_SERVICE`, oldest first; none before the first model."""
-    if store.record(IN_SERVICE) is None:
+    """Rows of `schemas.MODEL_IN_SERVICE`, oldest first; none before the first model.
+
+    Where the version in use lost its table, or that is spoilt, they are those of the newest whole one: what came after
+    is decided again.
+    """
+    now = store.record(IN_SERVICE)
+    if now is None:
         return []
-    table = store.table(IN_SERVICE)
+    whole = [record for record in (now, *store.versions(IN_SERVICE)) if is_intact(store.place(record), record)]
+    if not whole:
+        return []
+    table = store.table_of(whole[0])
     # As numbers first: pyarrow makes a time of Python's with the help of pandas, which takes longer than all the rest.
     place = table.schema.get_field_index("at")
     rows = table.set_column(place, "at", table.column("at").cast(pa.int64())).to_pylist()

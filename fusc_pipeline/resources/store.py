@@ -150,11 +150,15 @@ class Store:
 
     def table(self, asset: str, partition: str | None = None, columns: list[str] | None = None) -> pa.Table:
         """The asset's table, or some of its columns, in memory; raises BadInput as `dataset` does."""
+        return self.table_of(self.require(asset, partition), columns)
+
+    def table_of(self, record: Record, columns: list[str] | None = None) -> pa.Table:
+        """As `table`, of this version."""
         import pyarrow.parquet as pq  # unlike pyarrow.dataset it brings no pandas
 
-        path = self.folder(asset, partition) / TABLE
+        path = self.place(record) / TABLE
         with pq.ParquetFile(path) as file:
-            check_schema(file.schema_arrow, TABLES[asset], f"{asset} ({path})")
+            check_schema(file.schema_arrow, TABLES[record.asset], f"{record.asset} ({path})")
             found = file.read(columns=columns)
         return found if columns is None else found.select(columns)
 

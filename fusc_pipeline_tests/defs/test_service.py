@@ -13,7 +13,7 @@ from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import compared
 from fusc_pipeline.defs.candidate import _seen_before
 from fusc_pipeline.defs.planning import plan_asset
-from fusc_pipeline.defs.served import models_folder, served
+from fusc_pipeline.defs.served import history_rows, models_folder, served
 from fusc_pipeline.reasons import reasons
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
@@ -294,6 +294,20 @@ def test_a_new_candidate_comes_in_place_of_a_damaged_model_when_none_before_is_w
     renew(store, seed=1)
     assert history(store)[-1] == ("promoted", 2, 2)
     assert "no model before it is whole" in store.table("model_in_service").to_pylist()[-1]["why"]
+
+
+@pytest.mark.parametrize("older", [False, True], ids=["the only version", "an older one is there"])
+def test_a_history_that_was_lost_goes_on_from_the_last_whole_version(store, older):
+    if older:
+        renew(store, seed=1, promote="always")
+        assert history(store)[-1] == ("promoted", 2, 2)
+    table = store.folder("model_in_service") / "table.parquet"
+    table.write_bytes(bytes(table.stat().st_size))
+    assert [row["number"] for row in history_rows(store)] == ([1] if older else [])
+    assert renew(store, seed=int(older), promote="always")["model_in_service"] == "miss"
+    assert history(store) == ([("promoted", 1, 1), ("promoted", 2, 2)] if older else [("promoted", 1, 1)])
+    assert sorted(path.name for path in (store.root / "models").iterdir()) == (["1", "2"] if older else ["1"])
+    assert assign(store) == {"batch_assignments": "miss"}
 
 
 def test_what_is_said_of_an_image_does_not_depend_on_which_others_are_asked_about(store, tmp_path):
