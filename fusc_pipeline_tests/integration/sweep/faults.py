@@ -27,7 +27,8 @@ _EVENTS = {
     "os.truncate": ((0, None),),
     "os.utime": ((0, 3),),
 }
-_NEEDS_SPACE = frozenset({"open", "os.mkdir", "os.link", "fsync"})
+# What a full disk refuses; the rest is done.
+NEEDS_SPACE = frozenset({"open", "os.mkdir", "os.link", "fsync"})
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Faults:
             return
         if self.what == KILL:
             os.killpg(0, signal.SIGKILL)
-        if self.what == READ_ONLY or event in _NEEDS_SPACE:
+        if self.what == READ_ONLY or event in NEEDS_SPACE:
             number = errno.EROFS if self.what == READ_ONLY else errno.ENOSPC
             raise OSError(number, os.strerror(number), paths[0])
 

@@ -7,7 +7,7 @@ from random import Random
 from signal import SIGKILL as KILLED
 
 from fusc_pipeline_tests.integration.sweep.compare import contents, differences
-from fusc_pipeline_tests.integration.sweep.faults import FULL, KILL, READ_ONLY, named
+from fusc_pipeline_tests.integration.sweep.faults import FULL, KILL, NEEDS_SPACE, READ_ONLY, named
 from fusc_pipeline_tests.integration.sweep.stage import Stage, only
 from fusc_pipeline_tests.integration.sweep.zygote import Ended
 
@@ -53,7 +53,8 @@ def operations(stage: Stage, asset: str) -> list[str]:
 
 
 def trial(stage: Stage, asset: str, at: int, operation: str, wanted: dict[str, str]) -> Trial:
-    """Break the making at its operation `at`: by a kill, a read-only disk, a full one; then run once more.
+    """Break the making at its operation `at`: by a kill, a read-only disk, a full one where that matters; then run once
+    more.
 
     The three follow one another on one root, so that each run begins with what the one before left, and comes to the
     same operation, which was not done yet. Where a run after the kill ends well without coming to it again (the output
@@ -62,7 +63,7 @@ def trial(stage: Stage, asset: str, at: int, operation: str, wanted: dict[str, s
     """
     found = Trial(asset, operation, at)
     stage.reset(asset)
-    for what in (KILL, READ_ONLY, FULL):
+    for what in (KILL, READ_ONLY, *([FULL] if operation.partition(" ")[0] in NEEDS_SPACE else [])):
         ended = stage.run(only(asset), what=what, at=at if what == KILL else named(operation))
         if what == READ_ONLY and not ended.code:
             found.wrong += differences(contents(stage.root), wanted)
