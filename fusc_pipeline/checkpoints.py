@@ -9,6 +9,7 @@ import logging
 import os
 import pickle
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,11 @@ class Checkpoint:
         not_ours = BadInput(f"{self.path} is not a checkpoint of this program; move it away or name another path")
         # Read first: an error of the disk is not a damaged checkpoint, and must not cost a training run.
         content = self.path.read_bytes()
-        if content and not content.startswith(_ZIP_MAGIC):
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            # Empty, cut short, or the zeros that some file systems leave after a power loss; else it is something else.
+            if content.startswith(_ZIP_MAGIC) or not content.strip(b"\0"):
+                log.warning("checkpoint %s is damaged (it was cut short); training starts again", self.path)
+                return None
             raise not_ours
         try:
             found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -64,6 +69,9 @@ class Checkpoint:
                 f"checkpoint {self.path} belongs to a run with other settings or data "
                 f"({found['digest'][:12]}, this run is {self.digest[:12]}); delete it or name another path"
             )
+        if "payload" not in found:
+            log.warning("checkpoint %s is damaged (it holds no state); training starts again", self.path)
+            return None
         return found["payload"]
 
     def save(self, payload: dict[str, Any]) -> None:

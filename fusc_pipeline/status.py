@@ -110,6 +110,8 @@ class _Look:
 
     def _judge(self, asset: str, batch: str | None) -> State:
         record = self._record(asset, batch)
+        if record is None and self.store.is_lost(asset, batch):
+            return State(asset, batch, STALE, ("which version is in use, or its record, cannot be read",))
         if record is None and (why := self._unasked(asset, batch)):
             return State(asset, batch, NOT_MADE, (why,))
         if after := self._comes_first(asset, batch):

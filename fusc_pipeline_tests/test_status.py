@@ -150,6 +150,15 @@ def test_a_file_that_is_gone_is_seen(settled):
     assert told(settled, "simclr_encoder") == ("stale", "file history.json of it is gone or cut short")
 
 
+@pytest.mark.parametrize("name", ["current", "_fingerprint.json"])
+def test_an_output_whose_record_or_pointer_is_lost_is_stale_and_what_comes_after_it_waits(settled, name):
+    place = settled.folder("simclr_embeddings")
+    (place / name if name.startswith("_") else place.parent / name).write_text("")
+    words = "which version is in use, or its record, cannot be read"
+    assert told(settled, "simclr_embeddings") == ("stale", words)
+    assert told(settled, "kmeans_simclr") == ("waiting", "it will be looked at again after simclr_embeddings")
+
+
 def test_what_an_earlier_release_published_without_a_file_is_not_fresh(settled):
     place = settled.folder("kmeans_simclr")
     (place / "k4-seed1.safetensors").unlink()

@@ -9,8 +9,10 @@ import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
+from fusc_pipeline.defs.whole import require_whole
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.draft import TABLE
+from fusc_pipeline.resources.records import is_intact
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import CORPUS
@@ -142,7 +144,7 @@ def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.T
 
     known: dict[tuple[str, str], str] = {}
     before = files.record("corpus")
-    if before and (files.place(before) / PIXELS).exists():
+    if before and PIXELS in before.files and is_intact(files.place(before), before):
         cleaned = {name: version for name, version in inputs.items() if name.startswith("clean_images/")}
         same = {n.partition("/")[2] for n, version in cleaned.items() if before.inputs.get(n) == version}
         for row in pq.ParquetFile(files.place(before) / PIXELS).read().to_pylist():
@@ -161,8 +163,10 @@ def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.T
 
 def own_facts(files: Store, batch: str) -> dict[str, dict]:
     """image_id -> own_label and own_split, for the images of which the batch's data set says something."""
-    if files.record("scans", batch) is None or not (files.folder("scans", batch) / "table.parquet").exists():
+    record = files.record("scans", batch)
+    if record is None:  # deleted, as it may be once it is cleaned
         return {}
+    require_whole(files, record, "what its data set says of its images is not known")
     rows = files.table("scans", batch, ["image_id", "own_label", "own_split"]).to_pylist()
     return {row.pop("image_id"): row for row in rows if row["own_label"] or row["own_split"]}
 

@@ -4,6 +4,7 @@
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CLUSTERS
 
 # (store, compute, K, seed, images) → (N, K) float32, rows sum to 1: the fit applied to these images, nothing trained.
+log = logging.getLogger(__name__)
 _ROWS = "rows.parquet"
 Predict = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
 
@@ -92,7 +94,7 @@ def fit_each(
         for seed in dict.fromkeys(seeds):
             name = fit_name(k, seed)
             kept = draft.work / f"{name}.done"
-            if not all((kept / part).is_file() for part in (_ROWS, HISTORY, f"{name}.safetensors")):
+            if not _is_whole(kept, name):
                 _keep(kept, name, *fit(k, seed))
             tables.append(pq.read_table(kept / _ROWS, schema=CLUSTERS))
             histories.append({"n_clusters": k, "seed": seed, "history": json.loads((kept / HISTORY).read_text())})
@@ -102,6 +104,23 @@ def fit_each(
     write_history(draft, histories)
     draft.metadata |= {"dagster/row_count": count, "fits": len(tables), "made": {"md": _fits_markdown(tables)}}
     return histories
+
+
+def _is_whole(folder: Path, name: str) -> bool:
+    """Whether a finished fit is there and can be read. One that a power loss or an earlier release spoilt is not."""
+    import pyarrow.parquet as pq
+    from safetensors import SafetensorError, safe_open
+
+    if not folder.is_dir():
+        return False
+    try:
+        pq.read_table(folder / _ROWS, schema=CLUSTERS)
+        json.loads((folder / HISTORY).read_text())
+        with safe_open(folder / f"{name}.safetensors", "numpy") as weights:  # reads the head, and compares the size
+            return bool(weights.keys())
+    except (OSError, ValueError, SafetensorError) as damage:
+        log.warning("the finished fit %s cannot be read (%s); it is made again", name, type(damage).__name__)
+        return False
 
 
 def _keep(folder: Path, name: str, rows: pa.Table, weights: dict[str, Any], history: list[dict[str, Any]]) -> None:

@@ -123,7 +123,7 @@ def materialize(
             if not config.force and (found := store.find(asset, partition, plan.fingerprint, plan.holds)):
                 return _unchanged(context, store, found)
             if found := store.damaged(asset, partition, plan.fingerprint, plan.holds):
-                context.log.warning(f"{asset}: {gone(found)}, so it is made again")
+                context.log.warning(f"{asset}: {gone(found)}, so the output is made again")
             how = {"model": model, "incremental": incremental, "holds": plan.holds}
             with device_of(context, config), store.write(asset, partition, plan.recipe, plan.inputs, **how) as draft:
                 produce(draft)

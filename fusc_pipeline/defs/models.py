@@ -95,6 +95,8 @@ class ImagePixels:
         self.folder = folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
         try:
             cache = PixelCache.open(folder)
+            if cache.ids != self.ids:
+                raise BadInput(f"{folder} holds other images")
         except BadInput:
             position = {image_id: i for i, image_id in enumerate(self.ids)}
             encoded: list[bytes | None] = [None] * len(self.ids)

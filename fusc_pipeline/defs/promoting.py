@@ -1,5 +1,6 @@
 """What a run of `model_in_service` does to the history of models: nothing, or one row more; and what it shows of it."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ class Step:
             identities, in_service = None, self.before[-1]["in_service"]
         else:
             identities, in_service = self._identities(bundle, config.least_overlap), self.number
-        context.log.info(f"model_in_service: model {self.number} {decision.action}: {decision.why}")
+        context.log.info(f"model_in_service: model {self.number} {decision.action.replace('_', ' ')}: {decision.why}")
         row = {
             "step": len(self.before) + 1,
             "at": datetime.fromtimestamp(int(time.time()), UTC),
@@ -184,8 +185,8 @@ def put_back(files: Store, model: Served | None, warn: Callable[[str], None], pl
 
 
 def words_of(damage: BadInput) -> str:
-    """What is wrong with a bundle, without what to do about it."""
-    return str(damage).partition(";")[0]
+    """What is wrong with a bundle, without where it lies and what to do about it."""
+    return re.sub(r" in /\S+| \(/[^)]*\)", "", str(damage).partition(";")[0])
 
 
 def _version_of(known: list[Entry], number: int) -> str:

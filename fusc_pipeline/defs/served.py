@@ -16,8 +16,10 @@ from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.models import ImagePixels, clean_pngs
 from fusc_pipeline.defs.representation import embeddings_of
 from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.records import is_intact
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.resources.store import WHOLE, Store
+from fusc_pipeline.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.service.promotion import Entry
 
 if TYPE_CHECKING:
@@ -76,20 +78,34 @@ def models_folder(store: Store, number: int) -> Path:
 def history_rows(store: Store) -> list[dict[str, Any]]:
     """Rows of `schemas.MODEL_IN_SERVICE`, oldest first; none before the first model.
 
-    Where the version in use lost its table, or that is spoilt, they are those of the newest whole one: what came after
-    is decided again.
+    Where the version in use is lost or spoilt they are those of the newest whole one, else of whatever table can be
+    read: what came after is decided again. Decisions can be made anew from nothing else.
     """
     now = store.record(IN_SERVICE)
-    if now is None:
+    versions = [*([now] if now else []), *store.versions(IN_SERVICE)]
+    whole = next((record for record in versions if is_intact(store.place(record), record)), None)
+    table = store.table_of(whole) if whole else _salvaged(store)
+    if table is None:
         return []
-    whole = [record for record in (now, *store.versions(IN_SERVICE)) if is_intact(store.place(record), record)]
-    if not whole:
-        return []
-    table = store.table_of(whole[0])
     # As numbers first: pyarrow makes a time of Python's with the help of pandas, which takes longer than all the rest.
     place = table.schema.get_field_index("at")
     rows = table.set_column(place, "at", table.column("at").cast(pa.int64())).to_pylist()
     return [row | {"at": datetime.fromtimestamp(row["at"] / 1000, UTC)} for row in rows]
+
+
+def _salvaged(store: Store) -> pa.Table | None:
+    """The longest history that can be read in any version, whatever became of its record."""
+    import pyarrow.parquet as pq
+
+    found = []
+    for path in sorted((store.root / "assets" / IN_SERVICE / WHOLE).glob(f"[!.]*/{TABLE}")):
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError):
+            continue  # spoilt as well
+        if table.schema.equals(MODEL_IN_SERVICE):
+            found.append(table)
+    return max(found, key=len, default=None)
 
 
 def entries(rows: Iterable[dict[str, Any]]) -> list[Entry]:

@@ -4,6 +4,7 @@ Training reads this; nothing decodes a PNG twice. Colour images become grey. Bat
 """
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ class PixelCache:
         try:
             index = json.loads((folder / _INDEX).read_text())
             shape = (len(index["ids"]), index["size"], index["size"])
-            found = (folder / _PIXELS).stat().st_size
-        except (OSError, ValueError, KeyError) as error:
+            found, crc = (folder / _PIXELS).stat().st_size, index["crc32"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(
                 f"{folder} holds no readable pixel cache ({error}); delete the folder and build it again"
             ) from error
@@ -45,7 +46,10 @@ class PixelCache:
             raise BadInput(
                 f"{folder / _PIXELS} has {found} bytes where {shape} needs another number; build the cache again"
             )
-        return cls(index["ids"], np.memmap(folder / _PIXELS, np.uint8, "r", shape=shape), index["resize"])
+        pixels = np.memmap(folder / _PIXELS, np.uint8, "r", shape=shape)
+        if zlib.crc32(pixels) != crc:
+            raise BadInput(f"{folder / _PIXELS} holds other pixels than were written; build the cache again")
+        return cls(index["ids"], pixels, index["resize"])
 
 
 def build_pixel_cache(
@@ -77,8 +81,9 @@ def build_pixel_cache(
         if len(set(ids)) != n:
             raise BadInput("an image_id is given twice; drop duplicates before caching")
         pixels.flush()
+        index = {"ids": ids, "size": size, "resize": resize, "crc32": zlib.crc32(pixels)}
         del pixels
-        (building / _INDEX).write_text(json.dumps({"ids": ids, "size": size, "resize": resize}))
+        (building / _INDEX).write_text(json.dumps(index))
     return PixelCache.open(folder)
 
 

@@ -72,6 +72,11 @@ class Store:
         version = self._current(slot)
         return read_record(slot / version) if version else None
 
+    def is_lost(self, asset: str, partition: str | None = None) -> bool:
+        """Whether versions are there though none is known to be in use: its name or its record cannot be read."""
+        slot = self._slot(asset, partition)
+        return self.record(asset, partition) is None and any(path.is_dir() for path in slot.glob("[!.]*/"))
+
     def require(self, asset: str, partition: str | None = None) -> Record:
         """As `record`, but raises BadInput with the command to run when there is none."""
         found = self.record(asset, partition)

@@ -283,6 +283,7 @@ def test_a_damaged_model_that_cannot_be_put_back_gives_way_to_the_one_before(sto
     assert history(store)[-1] == ("rolled_back", 1, 1)
     why = store.table("model_in_service").to_pylist()[-1]["why"]
     assert why.startswith("model 2: parts/fusc_simclr/") and why.endswith("the last whole one before it")
+    assert str(store.root) not in why
     assert assign(store) == {"batch_assignments": "miss"}
 
 
@@ -294,6 +295,20 @@ def test_a_new_candidate_comes_in_place_of_a_damaged_model_when_none_before_is_w
     renew(store, seed=1)
     assert history(store)[-1] == ("promoted", 2, 2)
     assert "no model before it is whole" in store.table("model_in_service").to_pylist()[-1]["why"]
+
+
+@pytest.mark.parametrize("harm", ["record", "pointer"])
+def test_a_history_whose_record_or_pointer_was_lost_is_read_all_the_same(store, harm):
+    renew(store, seed=1, promote="always")
+    before = history_rows(store)
+    for folder in (store.root / "assets" / "model_in_service" / "_").glob("[!.]*/"):
+        if harm == "record":
+            (folder / "_fingerprint.json").write_text("")
+    if harm == "pointer":
+        (store.root / "assets" / "model_in_service" / "_" / "current").unlink()
+    assert history_rows(store) == before
+    renew(store, seed=1, promote="always")
+    assert history_rows(store) == before and served(store).number == 2
 
 
 @pytest.mark.parametrize("older", [False, True], ids=["the only version", "an older one is there"])

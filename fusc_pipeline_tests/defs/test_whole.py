@@ -6,14 +6,14 @@ import shutil
 import pytest
 
 from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.fits import fit_each
+from fusc_pipeline.defs.fits import fit_each, load_fit
 from fusc_pipeline.defs.whole import broken, fit_files, gone, lacking
 from fusc_pipeline.resources.draft import Draft
 from fusc_pipeline.resources.records import RECORD
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline.schemas import CLUSTERS
 from fusc_pipeline_tests.conftest import fill_store
-from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, up_to
+from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
 
 LOST = "k4-seed1.safetensors"
 ROWS = 'key:"kmeans_simclr" or key:"purity_report" or key:"cluster_composition"'
@@ -164,6 +164,39 @@ def test_a_finished_fit_of_an_earlier_release_that_lost_its_weights_is_made_agai
     (done / "k4-seed0.safetensors").unlink()
     fits(store, fitted)
     assert fitted == [(4, 0), (4, 1), (4, 0)] and lacking(store, store.require("kmeans_simclr")) == []
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("k4-seed0.safetensors", b"cut"), ("k4-seed0.safetensors", b""), ("rows.parquet", b""), ("history.json", b"[{")],
+)
+def test_a_finished_fit_that_cannot_be_read_is_made_again(tmp_path, name, content):
+    store, fitted = Store(tmp_path), []
+    with pytest.raises(Killed):
+        fits(store, fitted, "published")
+    (done,) = tmp_path.glob("work/kmeans_simclr/_/*/k4-seed0.done")
+    (done / name).write_bytes(content)
+    fits(store, fitted)
+    assert fitted == [(4, 0), (4, 1), (4, 0)] and lacking(store, store.require("kmeans_simclr")) == []
+    assert load_fit(store, "kmeans_simclr", 4, 0)["w"].tolist() == [1.0, 1.0]
+
+
+def test_a_corpus_that_lost_what_it_knows_of_pictures_reads_them_again(store):
+    before = store.require("corpus")
+    (store.folder("corpus") / "pixels.parquet").write_bytes(b"")
+    assert failures(materialise(store, "corpus")) == {}
+    assert store.require("corpus").data_version == before.data_version and lacking(store, store.require("corpus")) == []
+
+
+def test_a_spoilt_pixel_cache_is_built_again(store):
+    (cache,) = (store.root / "work" / "pixels").glob("[!.]*/pixels.u8")
+    good = cache.read_bytes()
+    cache.write_bytes(bytes(len(good)))
+    assert failures(materialise(store, 'key:"simclr_embeddings"', run_config(simclr_embeddings={"force": True}))) == {}
+    assert cache.read_bytes() == good
+    cache.with_name("index.json").write_text("[]")
+    assert failures(materialise(store, 'key:"simclr_embeddings"', run_config(simclr_embeddings={"force": True}))) == {}
+    assert cache.read_bytes() == good
 
 
 def test_every_asset_declares_its_files(store):
