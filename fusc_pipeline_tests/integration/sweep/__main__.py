@@ -73,6 +73,7 @@ class Sweep:
             numbers = range(roots, roots + len(self._made))
             for number, (more, told) in zip(numbers, self.each(broken, numbers), strict=True):
                 met, wrong = met + more, [*wrong, *(f"seed {seed + number}: {line}" for line in told)]
+            print(f"{met} random moments, {len(wrong)} things wrong", file=sys.stderr, flush=True)
             roots += len(self._made)
         return met, wrong
 
