@@ -88,8 +88,8 @@ def _wrong_after(stage: Stage, ended: Ended, wanted: dict[str, str]) -> list[str
 
 
 def random_moments(stage: Stage, seed: int, seconds: float, wanted: dict[str, str]) -> tuple[int, list[str]]:
-    """Start the whole run, kill it at a random moment, start it again, and so on, until one ends by itself or was killed
-    so often that the next is let end; (kills, what is wrong then). seconds: the latest moment."""
+    """Start the whole run, kill it at a random moment, start it again, and so on, until one ends by itself, or so many
+    were killed that the next is let end; (kills, what is wrong then). seconds: the latest moment."""
     draw, kills = Random(seed), 0
     stage.reset()
     while kills < MOST_KILLS:
