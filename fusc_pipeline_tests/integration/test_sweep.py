@@ -31,7 +31,7 @@ def test_random_moments_of_the_demos_graph(folder):
         wanted, kills, seed = contents(stage.root), 0, 2026
         while kills < MOMENTS:
             # Early moments, so that a root is killed many times before it is done.
-            met, wrong = random_moments(stage, seed, whole.seconds / 2, wanted)
+            met, wrong = random_moments(stage, seed, whole.seconds / 3, wanted)
             assert wrong == [], f"seed {seed}: " + "\n".join(wrong)
             kills, seed = kills + met, seed + 1
     finally:
