@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fusc_pipeline.scans.dicom import looks_like_dicom
 from fusc_pipeline.scans.files import SEPARATOR, BatchFile, is_passed_over
 from fusc_pipeline.scans.forward import Stop
+from fusc_pipeline.scans.header import begins_dicom
 from fusc_pipeline.scans.members import ArchiveLimits, Member, is_tar_header, read_members
 
 _BLOCK = 512
@@ -30,7 +30,7 @@ def archive_kind(path: Path) -> str | None:
 
 def _kind(head: bytes) -> str | None:
     """By a file's first 512 bytes. A DICOM preamble may hold anything: "DICM" wins."""
-    if looks_like_dicom(head):
+    if begins_dicom(head):
         return None
     if head.startswith(_ZIP):
         return "zip"

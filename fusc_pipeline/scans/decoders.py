@@ -1,9 +1,8 @@
 """Decoders of DICOM's compressed pixel data: one pinned to each transfer syntax, so that a file gives the same bytes
-wherever it is read. All have licences a company can ship. Fragments and header claims are `encapsulated` and `dicom`.
+wherever it is read. All have licences a company can ship. Fragments are `encapsulated`'s part, depth is `depth`'s.
 
 | transfer syntax | decoder | library inside | licence |
 |---|---|---|---|
-| uncompressed, deflated | pydicom | zlib | MIT, zlib |
 | RLE | pylibjpeg-rle | its own, in Rust | MIT |
 | JPEG baseline, extended (8, 12 bit), lossless (8 to 16 bit) | imagecodecs `jpeg8` | libjpeg-turbo 3 | BSD-3, IJG |
 | JPEG-LS, lossless and near-lossless | imagecodecs `jpegls` | CharLS | BSD-3 |
@@ -13,12 +12,10 @@ Not used: pylibjpeg-libjpeg (GPL-3); python-gdcm, whose wrapper breaks on any fi
 OpenJPH by imagecodecs, which gives a cut-short HTJ2K stream as a whole picture. Video (MPEG, HEVC) has no decoder.
 """
 
-import io
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import DecodeRunner
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -35,23 +32,26 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from fusc_pipeline.scans.encapsulated import Fragment, jpeg_header
-
-PLUGIN = "fusc"
-"""The name under which the decoders are known to pydicom; pass it as `decoding_plugin`."""
-
-_END_OF_IMAGE = b"\xff\xd9"
-_LOSSLESS_SOF = 0xC3
-_STORED = "fusc_stored_colours"
+from fusc_pipeline.scans.codestream import end_of_jpeg, read_codestream
+from fusc_pipeline.scans.encapsulated import run_length_segments
+from fusc_pipeline.scans.frames import RejectedScan
 
 
 class CutShort(ValueError):
     """The codestream ends before its picture does."""
 
 
-def is_available(syntax: str) -> bool:
-    """Whether `decode` knows the transfer syntax. Asked by pydicom."""
-    return syntax in _DECODERS
+@dataclass(frozen=True)
+class Decoded:
+    """values: (H, W) or (H, W, 3), unsigned, 8 or 16 bits; a signed sample is its two's complement in `bits` bits.
+
+    bits: significant ones, as the codestream says, None where it does not. colours: what the three samples are, "RGB"
+    or "YBR", None where nobody said so yet.
+    """
+
+    values: np.ndarray
+    bits: int | None = None
+    colours: str | None = None
 
 
 def has_decoder(syntax: UID) -> bool:
@@ -59,86 +59,86 @@ def has_decoder(syntax: UID) -> bool:
     return syntax in _DECODERS or (syntax.is_transfer_syntax and not syntax.is_private and not syntax.is_encapsulated)
 
 
-def decode(stream: bytes, runner: DecodeRunner) -> bytes | bytearray:
-    """One frame's codestream to the bytes pydicom goes on with; the runner is told what they hold. Called by pydicom.
+def decode(syntax: UID, stream: bytes, size: tuple[int, int], colours: str | None = None) -> Decoded:
+    """One frame's codestream. size: (rows, columns) that the header promises; colours: "RGB" or "YBR", what its three
+    samples are where the codestream does not say so; None leaves them as they are stored.
 
-    Raises CutShort, or what the decoder raises on a damaged stream.
+    Raises CutShort, RejectedScan `damaged` for another size or `unsupported_pixels` for a number of samples or bits
+    that is not read, or what the decoder raises on a damaged stream.
     """
-    return _DECODERS[runner.transfer_syntax](stream, runner)
+    return _DECODERS[syntax](stream, size, colours)
 
 
-def _rle(stream: bytes, runner: DecodeRunner) -> bytes:
+def _rle(stream: bytes, size: tuple[int, int], colours: str | None) -> Decoded:
     from rle.utils import decode_frame
 
-    decoded = decode_frame(stream, runner.rows * runner.columns, runner.bits_allocated, "<")
-    runner.set_option("planar_configuration", 1)
-    return decoded
+    segments = run_length_segments(stream)
+    if segments not in (1, 2, 3, 6):
+        raise RejectedScan("unsupported_pixels", f"run-length code of {segments} segments")
+    samples = 3 if segments >= 3 else 1
+    width = segments // samples
+    planes = np.frombuffer(decode_frame(stream, size[0] * size[1], 8 * width, "<"), f"<u{width}")
+    planes = planes.reshape(samples, *size)
+    return Decoded(planes[0] if samples == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, -1)))
 
 
-def _check_end(stream: bytes) -> None:
-    """CutShort for a stream with no end marker: libjpeg would fill the rest with grey, CharLS look for seconds."""
-    if not stream.rstrip(b"\0").endswith(_END_OF_IMAGE):
-        raise CutShort("no end of image")
-
-
-def _jpeg(stream: bytes, runner: DecodeRunner) -> bytes:
+def _jpeg(stream: bytes, size: tuple[int, int], colours: str | None) -> Decoded:
     import imagecodecs
 
-    _check_end(stream)
-    header = jpeg_header(io.BytesIO(stream), Fragment(0, len(stream)))
+    # Encoders leave filling and stale bytes behind the end marker; without one, libjpeg would fill up with grey.
+    end = end_of_jpeg(stream)
+    if end is None:
+        raise CutShort("no end of image")
+    stream = stream[:end]
+    header = read_codestream(stream)
     if header is None:
         raise ValueError("no JPEG codestream")
-    if runner.samples_per_pixel == 1:
-        return _as_stored(imagecodecs.jpeg8_decode(stream), runner)
-    stored = runner.get_option(_STORED)
-    if stored is None:
-        # For the first frame of a clip only: the others see the "RGB" that is set below.
-        stored = "YCBCR" if str(runner.photometric_interpretation).startswith("YBR") else "RGB"
-        runner.set_option(_STORED, stored)
-    if header.adobe is not None or header.subsampled:
-        # What the codestream says of its colours goes before the DICOM header, which is often left wrong.
-        stored = "RGB" if header.adobe == 0 else "YCBCR"
-    # A lossless codestream is not converted by libjpeg, but by pydicom.
-    converted = stored if header.sof == _LOSSLESS_SOF else "RGB"
-    runner.set_option("photometric_interpretation", "RGB" if converted == "RGB" else "YBR_FULL")
-    return _as_stored(imagecodecs.jpeg8_decode(stream, colorspace=stored, outcolorspace=converted), runner)
+    if header.samples != 3:
+        return _decoded(imagecodecs.jpeg8_decode(stream), size, header.bits)
+    told = header.colours or colours
+    if header.lossless or told is None:
+        # As stored: a lossless codestream libjpeg does not convert, and who knows nothing of the colours must look.
+        raw = imagecodecs.jpeg8_decode(stream, colorspace="RGB", outcolorspace="RGB")
+        return _decoded(raw, size, header.bits, header.colours)
+    stored = "RGB" if told == "RGB" else "YCBCR"
+    converted = imagecodecs.jpeg8_decode(stream, colorspace=stored, outcolorspace="RGB")
+    return _decoded(converted, size, header.bits, "RGB")
 
 
-def _jpeg_ls(stream: bytes, runner: DecodeRunner) -> bytes:
+def _jpeg_ls(stream: bytes, size: tuple[int, int], colours: str | None) -> Decoded:
     import imagecodecs
 
-    _check_end(stream)
-    return _as_stored(imagecodecs.jpegls_decode(stream), runner)
+    end = end_of_jpeg(stream)
+    if end is None:
+        raise CutShort("no end of image")  # CharLS would look for seconds
+    stream = stream[:end]
+    header = read_codestream(stream)
+    return _decoded(imagecodecs.jpegls_decode(stream), size, header.bits if header else None)
 
 
-def _jpeg_2000(stream: bytes, runner: DecodeRunner) -> bytes:
+def _jpeg_2000(stream: bytes, size: tuple[int, int], colours: str | None) -> Decoded:
     import imagecodecs
 
-    decoded = imagecodecs.jpeg2k_decode(stream, numthreads=1)
-    if str(runner.photometric_interpretation) in ("YBR_ICT", "YBR_RCT"):
-        runner.set_option("photometric_interpretation", "RGB")
-    return _as_stored(decoded, runner)
+    header = read_codestream(stream)
+    values = imagecodecs.jpeg2k_decode(stream, numthreads=1)
+    bits = header.bits if header else None
+    if values.dtype.kind == "i" and bits is not None:
+        values = values.view(f"u{values.dtype.itemsize}") & np.array((1 << bits) - 1, f"u{values.dtype.itemsize}")
+    return _decoded(values, size, bits, header.colours if header else None)
 
 
-def _as_stored(decoded: np.ndarray, runner: DecodeRunner) -> bytes:
-    """The bytes of a decoded frame, of the container that the codestream, not the header, asks for."""
-    shape = (runner.rows, runner.columns, runner.samples_per_pixel)
-    if decoded.reshape(*decoded.shape[:2], -1).shape != shape or decoded.dtype.itemsize > 2:
-        raise ValueError("decoded to another size or depth than the header says")
-    runner.set_option("bits_allocated", 8 * decoded.dtype.itemsize)
-    runner.set_option("planar_configuration", 0)
-    return decoded.tobytes()
+def _decoded(values: np.ndarray, size: tuple[int, int], bits: int | None, colours: str | None = None) -> Decoded:
+    values = values.reshape(*values.shape[:2], -1)
+    if values.shape[:2] != size:
+        raise RejectedScan("damaged", "decoded to another size than the header says")
+    if values.shape[2] not in (1, 3) or values.dtype.kind != "u" or values.dtype.itemsize > 2:
+        raise RejectedScan("unsupported_pixels", f"a codestream of {values.shape[2]} samples of {values.dtype}")
+    return Decoded(values[..., 0] if values.shape[2] == 1 else values, bits, colours)
 
 
-_DECODERS: dict[str, Callable[[bytes, DecodeRunner], bytes | bytearray]] = {
+_DECODERS: dict[str, Callable[[bytes, tuple[int, int], str | None], Decoded]] = {
     RLELossless: _rle,
     **dict.fromkeys((JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1), _jpeg),
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), _jpeg_ls),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000, HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), _jpeg_2000),
 }
-DECODER_DEPENDENCIES = dict.fromkeys(_DECODERS, ("numpy", "imagecodecs", "pylibjpeg-rle"))
-"""Read by pydicom."""
-
-for _syntax in _DECODERS:
-    if PLUGIN not in get_decoder(_syntax).available_plugins:
-        get_decoder(_syntax).add_plugin(PLUGIN, (__name__, "decode"))

@@ -1,47 +1,45 @@
-"""DICOM ultrasound files, decoded by pydicom one frame at a time. Only an allow-list of header attributes is ever read.
+"""DICOM ultrasound files, one frame at a time: `header` finds the pixel data, `layout` or `encapsulated` the frames in
+it, `decoders` and `depth` make them pictures.
 
 pydicom's exceptions and warnings quote attribute values, which name patients: none leaves this module as it is.
 """
 
-import contextlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
-from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, as_pixel_options, get_decoder
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, MPEGTransferSyntaxes, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, MPEGTransferSyntaxes, RLELossless
 
+from fusc_pipeline.scans.codestream import begins_codestream, read_codestream
 from fusc_pipeline.scans.content import content_from_dicom
-from fusc_pipeline.scans.decoders import PLUGIN, has_decoder
-from fusc_pipeline.scans.deflated import inflated
-from fusc_pipeline.scans.encapsulated import Fragment, codestream_size, read_fragments
-from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet, to_eight_bits
+from fusc_pipeline.scans.decoders import Decoded, decode, has_decoder
+from fusc_pipeline.scans.depth import Depth, Survey, decide_depth, needs_survey, to_grey_or_rgb
+from fusc_pipeline.scans.encapsulated import Pieces, codestreams, read_fragments, read_pieces, run_lengths
+from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet
+from fusc_pipeline.scans.header import Header, read_header
+from fusc_pipeline.scans.layout import (
+    GREY,
+    PALETTE,
+    Claims,
+    Layout,
+    as_rgb,
+    check_claims,
+    count_note,
+    decide_colours,
+    native_layout,
+    read_claims,
+    text_of,
+)
 from fusc_pipeline.scans.machines import machine_name
 from fusc_pipeline.scans.region import mm_per_px_from_dicom, region_from_dicom
 
-_TAGS = [
-    "SOPClassUID", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName", "PatientID", "StudyInstanceUID",
-    "SequenceOfUltrasoundRegions", "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration",
-    "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "WindowCenter", "WindowWidth", "VOILUTFunction", "RescaleIntercept", "RescaleSlope", "ModalityLUTSequence",
-    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
-    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData", "GreenPaletteColorLookupTableData",
-    "BluePaletteColorLookupTableData", "SegmentedRedPaletteColorLookupTableData",
-    "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
-    "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
-]  # fmt: skip
 # Ultrasound, or what a frame grabber or converter writes for it; then the picture itself must hold a scan.
 _MODALITIES = frozenset({"US", "IVUS", "OT", "SC", "XC", ""})
-_GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-_COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
-_PALETTE = "PALETTE COLOR"
-# (7FE0,0010) in both byte orders.
-_PIXEL_DATA = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+_ITEM = b"\xfe\xff\x00\xe0"
 
 _PARSE_ERRORS = (
     InvalidDicomError,
@@ -65,34 +63,27 @@ _PARSE_ERRORS = (
 )
 
 
-def looks_like_dicom(head: bytes) -> bool:
-    """Whether a file's first 132 bytes are DICOM: "DICM" after a preamble of 128 bytes that may hold anything.
-
-    A bare data set without a preamble is not guessed at: pydicom's `force` takes almost any bytes for one.
-    """
-    return head[128:132] == b"DICM"
-
-
 def read_dicom(path: Path, limits: ReadLimits) -> Iterator[Frame]:
     """The chosen frames of a DICOM file as uint8 grey or RGB. Raises RejectedScan, free of header values."""
     done = 0
     try:
         with open(path, "rb") as delivered:
             with quiet():
-                stream, header, syntax = _read_header(delivered, limits)
-                _check_kind(header, syntax)
-                n_frames = _check_claims(header, limits)
-                indices = limits.choose_frames(n_frames)
-                vr = _check_pixel_data(stream, header, syntax, n_frames)
-                facts = _facts(header, syntax, n_frames)
-            with contextlib.closing(_stored_frames(stream, header, syntax, vr, indices)) as stored:
-                for index in indices:
-                    with quiet():
-                        pixels = as_grey_if_equal(_to_uint8(next(stored), header))
-                    if pixels.shape[:2] != (header.Rows, header.Columns):
-                        raise RejectedScan("damaged", "decoded to another size than the header says")
-                    yield Frame(pixels, index, **facts)
-                    done += 1
+                header = read_header(delivered, limits.max_file_bytes)
+                _check_kind(header)
+                claims = read_claims(header.dataset)
+                check_claims(claims, limits)
+                frames = _frames_of(header, claims, limits)
+                indices = limits.choose_frames(len(frames))
+                depth = _depth(header, claims, frames, indices)
+                facts = _facts(header, claims, len(frames))
+            for index in indices:
+                with quiet():
+                    pixels = as_grey_if_equal(to_grey_or_rgb(frames[index], header.dataset, depth))
+                if pixels.shape[:2] != claims.size:
+                    raise RejectedScan("damaged", "decoded to another size than the header says")
+                yield Frame(pixels, index, **facts)
+                done += 1
     except RejectedScan:
         raise
     except MemoryError:
@@ -101,27 +92,14 @@ def read_dicom(path: Path, limits: ReadLimits) -> Iterator[Frame]:
         raise RejectedScan("damaged", f"frame {done} could not be decoded ({type(error).__name__})") from None
 
 
-def _read_header(delivered: BinaryIO, limits: ReadLimits) -> tuple[BinaryIO, Dataset, UID]:
-    """The stream to go on with, at the pixel data or the end; the allow-listed attributes; the transfer syntax."""
-    try:
-        # First the file meta alone: a deflated data set would be inflated whole by the parser, whatever its size.
-        named = pydicom.filereader.read_file_meta_info(delivered.name).get("TransferSyntaxUID")
-        if not named:
-            raise RejectedScan("damaged", "no transfer syntax")
-        syntax = UID(str(named))
-        deflated = syntax == DeflatedExplicitVRLittleEndian
-        stream = inflated(delivered, limits.max_file_bytes) if deflated else delivered
-        return stream, pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=_TAGS), syntax
-    except MemoryError:
-        raise RejectedScan("damaged", "an attribute longer than any file") from None
-
-
-def _check_kind(header: Dataset, syntax: UID) -> None:
+def _check_kind(header: Header) -> None:
     """Refuse what is no ultrasound picture, or one that no installed decoder reads."""
-    modality = str(header.get("Modality") or "").strip().upper()
-    if modality not in _MODALITIES:
+    dataset, syntax = header.dataset, header.syntax
+    # A data set without a head could be many things: there the word must be said.
+    modalities = _MODALITIES if not header.bare else {"US", "IVUS"}
+    if (text_of(dataset, "Modality") or "").upper() not in modalities:
         raise RejectedScan("not_ultrasound")
-    if "Rows" not in header or "Columns" not in header:
+    if header.pixels is None and not ("Rows" in dataset and "Columns" in dataset):
         raise RejectedScan("no_pixels")
     if syntax in MPEGTransferSyntaxes:
         raise RejectedScan("video", syntax.name)
@@ -130,148 +108,165 @@ def _check_kind(header: Dataset, syntax: UID) -> None:
         raise RejectedScan("unsupported_encoding", syntax.name if syntax.is_transfer_syntax else "a private encoding")
 
 
-def _check_claims(header: Dataset, limits: ReadLimits) -> int:
-    """The claimed pixel format against what is supported and the limits; gives the number of frames."""
-    photometric, samples = _photometric(header), int(header.get("SamplesPerPixel") or 1)
-    allocated, stored = int(header.get("BitsAllocated") or 0), int(header.get("BitsStored") or 0)
-    known = photometric in (_COLOUR if samples == 3 else _GREY | {_PALETTE})
-    known = known and (stored <= 8 or not photometric.startswith("YBR_FULL"))
-    if not known or samples not in (1, 3) or allocated not in (8, 16) or not 1 <= stored <= allocated:
-        raise RejectedScan("unsupported_pixels", f"{samples} samples of {stored} in {allocated} bits")
-    limits.check_frame(int(header.Rows), int(header.Columns), samples * allocated // 8)
-    n_frames = int(header.get("NumberOfFrames") or 1)
-    if n_frames < 1:
-        raise RejectedScan("damaged", f"claims {n_frames} frames")
-    return n_frames
-
-
-def _photometric(header: Dataset) -> str:
-    return str(header.get("PhotometricInterpretation") or "").strip().upper()
-
-
-def _check_pixel_data(stream: BinaryIO, header: Dataset, syntax: UID, n_frames: int) -> str | None:
-    """Whether the file holds the pixel data its header promises: all bytes, or all fragments of the promised size.
-
-    Leaves the stream at the first byte of the value and gives its VR, None where the encoding has none.
-    pydicom drops cut-short encapsulated data with a warning, and decoders believe the codestream over the header.
-    """
-    start = stream.tell()
-    element = stream.read(12)
-    if len(element) < 12:
+def _frames_of(header: Header, claims: Claims, limits: ReadLimits) -> "Sequence[np.ndarray]":
+    """The frames that the pixel data hold, decoded when they are asked for. Raises RejectedScan."""
+    pixels, syntax = header.pixels, header.syntax
+    if pixels is None:
         raise RejectedScan("truncated", "the file ends before the pixel data")
-    if element[:4] not in _PIXEL_DATA:
-        raise RejectedScan("unsupported_pixels", "pixel data of floating point numbers")
-    vr = None if syntax.is_implicit_VR else element[4:6].decode("latin-1")
-    value_starts = start + (8 if vr is None else 12)
-    stream.seek(value_starts)
     if syntax.is_encapsulated:
-        fragments = read_fragments(stream)
-        if len(fragments) < n_frames:
-            raise RejectedScan("truncated", f"{len(fragments)} fragments for {n_frames} frames")
-        _check_fragments(stream, fragments, header, syntax, n_frames)
-        stream.seek(value_starts)
-        return vr
-    pixels = int(header.Rows) * int(header.Columns) * n_frames
-    in_pairs = _photometric(header) == "YBR_FULL_422"
-    samples = 2 if in_pairs else int(header.get("SamplesPerPixel") or 1)
-    expected = pixels * samples * int(header.BitsAllocated) // 8
-    present = stream.seek(0, 2) - value_starts
-    if present < expected:
-        raise RejectedScan("truncated", f"{max(present, 0)} of {expected} bytes of pixel data")
-    stream.seek(value_starts)
-    return vr
+        if pixels.length is not None:
+            raise RejectedScan("damaged", "a compressed syntax, but the pixel data is not in fragments")
+        return _Coded(header, claims, limits)
+    if pixels.length is None:
+        raise RejectedScan("damaged", "an uncompressed syntax, but the pixel data is in fragments")
+    if not pixels.length:
+        raise RejectedScan("empty_picture")
+    return _Native(header, claims)
 
 
-def _check_fragments(stream: BinaryIO, fragments: list[Fragment], header: Dataset, syntax: UID, n_frames: int) -> None:
-    if syntax == RLELossless:
-        if len(fragments) != n_frames:
-            raise RejectedScan("damaged", f"{len(fragments)} RLE fragments for {n_frames} frames")
-        samples = int(header.get("SamplesPerPixel") or 1)
-        picture = int(header.Rows) * int(header.Columns) * samples * int(header.BitsAllocated) // 8
-        # At worst a byte of code for each byte of the picture, one in 128 more, and a header.
-        if max(fragment.length for fragment in fragments) > 2 * picture + 4096:
-            raise RejectedScan("too_many_pixels", "run-length code that is longer than its picture")
-        return
-    size = (int(header.Rows), int(header.Columns))
-    for number, fragment in enumerate(fragments):
-        found = codestream_size(stream, fragment)
-        starts_frame = number == 0 or len(fragments) == n_frames
-        if found is None and starts_frame:
-            raise RejectedScan("damaged", "the pixel data holds no JPEG codestream")
-        if found is not None and found != size:
-            raise RejectedScan("damaged", f"codestream of {found[1]} x {found[0]}, header {size[1]} x {size[0]} pixels")
+class _Native:
+    """Frames of uncompressed pixel data. Nothing beyond the element's declared length is read."""
+
+    def __init__(self, header: Header, claims: Claims) -> None:
+        self._stream, self._pixels = header.stream, header.pixels
+        # Bytes in 16-bit words, which big-endian files turn around (PS3.5 annex A.3).
+        self._swapped = header.syntax == ExplicitVRBigEndian and claims.allocated == 8 and self._pixels.vr == "OW"
+        head = self.read(0, min(self._pixels.present, 1 << 16))
+        if head[:4] == _ITEM or (begins_codestream(head[:12]) and read_codestream(head) is not None):
+            raise RejectedScan("damaged", "an uncompressed syntax, but the pixel data holds a compressed picture")
+        big_endian = header.syntax == ExplicitVRBigEndian
+        self._layout: Layout = native_layout(claims, self._pixels.present, self.read, big_endian, header.notes)
+        if self._pixels.present < self._pixels.length:
+            header.notes.append("the file ends before the pixel data's declared end")
+        self.allocated, self.coded_bits = self._layout.allocated, None
+
+    def __len__(self) -> int:
+        return self._layout.frames
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        data = self.read(self._layout.offset(index), self._layout.frame_bytes)
+        return as_rgb(self._layout.picture(data), self._layout.colours)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the value, in the order of their samples."""
+        lead = offset % 2 if self._swapped else 0
+        wanted = min(lead + size + (lead + size) % 2, self._pixels.present - offset + lead) if self._swapped else size
+        self._stream.seek(self._pixels.offset + offset - lead)
+        data = self._stream.read(min(wanted, self._pixels.present - offset + lead))
+        if self._swapped:
+            words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2")
+            data = words.astype("<u2").tobytes()[lead : lead + size]
+        return data
 
 
-def _stored_frames(
-    stream: BinaryIO, header: Dataset, syntax: UID, vr: str | None, indices: list[int]
-) -> Iterator[np.ndarray]:
-    """Stored values of the chosen frames, YBR made RGB; the stream is at the first byte of the pixel data's value."""
-    options = as_pixel_options(header, pixel_keyword="PixelData", pixel_vr=vr)
-    plugin = PLUGIN if syntax.is_encapsulated else ""
-    for stored, _ in get_decoder(syntax).iter_array(stream, indices=indices, decoding_plugin=plugin, **options):
-        yield stored
+class _Coded:
+    """Frames of encapsulated pixel data: every codestream is one, whatever the offset table or the count says."""
+
+    def __init__(self, header: Header, claims: Claims, limits: ReadLimits) -> None:
+        self._stream, self._syntax, self._size = header.stream, header.syntax, claims.size
+        self._claims, self._notes = claims, header.notes
+        self._stream.seek(header.pixels.offset)
+        fragments, proper = read_fragments(self._stream)
+        if not fragments:
+            raise RejectedScan(
+                *(("empty_picture",) if proper else ("truncated", "the file ends before the pixel data"))
+            )
+        find = run_lengths if self._syntax == RLELossless else codestreams
+        self._frames: list[Pieces] = find(self._stream, fragments)
+        said = claims.frames
+        if len(self._frames) < max(1, said or 1):
+            raise RejectedScan("truncated", f"{len(self._frames)} compressed frames of {said}")
+        limits.choose_frames(len(self._frames))
+        self._check_sizes()
+        if len(self._frames) != max(1, said or 1) or said == 0:
+            self._notes.append(count_note(said, len(self._frames)))
+        if not proper:
+            self._notes.append("the pixel data has no proper end; its fragments are whole")
+        self._colours: str | None = None
+        self._held: tuple[tuple[int, str | None], Decoded] | None = None
+        first = self._decoded(0)
+        self.allocated, self.coded_bits = 8 * first.values.dtype.itemsize, first.bits
+        samples = 3 if first.values.ndim == 3 else 1
+        if claims.samples is not None and samples != claims.samples:
+            self._notes.append(f"the header said {claims.samples} samples, the codestream has {samples}")
+        if samples == 3 and first.colours is None:
+            self._colours = decide_colours(claims, first.values, self._notes)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        found = self._decoded(index)
+        return as_rgb(found.values, found.colours or self._colours)
+
+    def _decoded(self, index: int) -> Decoded:
+        # The first frame is looked at, and then taken: it is decoded once.
+        if self._held is None or self._held[0] != (index, self._colours):
+            stream = read_pieces(self._stream, self._frames[index])
+            self._held = (index, self._colours), decode(self._syntax, stream, self._size, self._colours)
+        return self._held[1]
+
+    def _check_sizes(self) -> None:
+        """Refuse codestreams of another size than the header's: decoders believe the codestream."""
+        rows, columns = self._size
+        for number, pieces in enumerate(self._frames):
+            if self._syntax == RLELossless:
+                # At worst a byte of code for each byte of the picture, one in 128 more, and a header.
+                if sum(piece.length for piece in pieces) > 2 * 6 * rows * columns + 4096:
+                    raise RejectedScan("too_many_pixels", "run-length code that is longer than its picture")
+                continue
+            found = read_codestream(read_pieces(self._stream, pieces))
+            if found is None:
+                raise RejectedScan("damaged", f"frame {number} is no JPEG codestream")
+            if (found.rows, found.columns) != self._size:
+                raise RejectedScan(
+                    "damaged", f"codestream of {found.columns} x {found.rows}, header {columns} x {rows} pixels"
+                )
 
 
-def _facts(header: Dataset, syntax: UID, n_frames: int) -> dict[str, Any]:
+def _depth(header: Header, claims: Claims, frames: Any, indices: list[int]) -> Depth:
+    """Decided on the first frame, or on all that are taken where it takes them; the header is settled by it."""
+    survey = Survey()
+    for index in indices if needs_survey(claims, frames.allocated) else indices[:1]:
+        survey.add(frames[index])
+    depth = decide_depth(claims, header.dataset, survey, frames.coded_bits, header.notes)
+    # What pydicom's own functions ask the header for.
+    dataset = header.dataset
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = frames.allocated, depth.bits, depth.bits - 1
+    dataset.PixelRepresentation = int(depth.signed)
+    if survey.first.ndim == 2:
+        known = claims.photometric if claims.photometric in GREY | {PALETTE} else "MONOCHROME2"
+        dataset.PhotometricInterpretation, dataset.SamplesPerPixel = known, 1
+    return depth
+
+
+def _facts(header: Header, claims: Claims, n_frames: int) -> dict[str, Any]:
     """The fields of Frame that all frames of the file share."""
-    shape = (int(header.Rows), int(header.Columns))
+    dataset = header.dataset
+    if not _is_readable(dataset, "SequenceOfUltrasoundRegions"):
+        header.notes.append("the ultrasound regions could not be read; the picture tells where the scan is")
+        del dataset[0x00186011]
     return {
         "n_frames": n_frames,
         "source_format": "dicom",
-        "transfer_syntax": str(syntax),
-        "photometric": _photometric(header),
-        "machine": machine_name(_text(header, "Manufacturer"), _text(header, "ManufacturerModelName")),
-        "patient_id": _text(header, "PatientID"),
-        "study_uid": _text(header, "StudyInstanceUID"),
-        "region": region_from_dicom(header, shape),
-        "mm_per_px": mm_per_px_from_dicom(header, shape),
-        "content": content_from_dicom(header, shape),
+        "transfer_syntax": str(header.syntax),
+        "photometric": claims.photometric or None,
+        "machine": machine_name(text_of(dataset, "Manufacturer"), text_of(dataset, "ManufacturerModelName")),
+        "patient_id": text_of(dataset, "PatientID"),
+        "study_uid": text_of(dataset, "StudyInstanceUID"),
+        "region": region_from_dicom(dataset, claims.size),
+        "mm_per_px": mm_per_px_from_dicom(dataset, claims.size),
+        "content": content_from_dicom(dataset, claims.size),
+        "notes": tuple(header.notes),
     }
 
 
-def _text(header: Dataset, keyword: str) -> str | None:
-    return str(header.get(keyword) or "").strip().strip("\0") or None
-
-
-def _to_uint8(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    """Stored values -> uint8 grey or RGB. pydicom has undone YBR already; palette, polarity and depth are done here."""
-    photometric, bits = _photometric(header), int(header.BitsStored)
-    stored = stored.astype(stored.dtype.newbyteorder("="), copy=False)
-    if photometric == _PALETTE:
-        return _through_palette(stored, header)
-    if photometric in _COLOUR:
-        return to_eight_bits(stored, bits)
-    grey = _grey_to_uint8(stored, header, bits)
-    return 255 - grey if photometric == "MONOCHROME1" else grey
-
-
-def _grey_to_uint8(stored: np.ndarray, header: Dataset, bits: int) -> np.ndarray:
-    """Through the file's window where there is one and it matters (more than 8 bits), else by the full stored range."""
-    if bits > 8 and header.get("WindowCenter") is not None and header.get("WindowWidth") is not None:
-        values = apply_windowing(apply_modality_lut(stored, header), header).astype(np.float64)
-        low, high = _window_range(header, bits)
-        return np.clip(np.rint((values - low) * (255.0 / (high - low))), 0, 255).astype(np.uint8)
-    if int(header.get("PixelRepresentation") or 0) == 1:
-        stored = (stored.astype(np.int32) + (1 << (bits - 1))).clip(0)
-    return to_eight_bits(stored, bits)
-
-
-def _window_range(header: Dataset, bits: int) -> tuple[float, float]:
-    """The output range of pydicom's `apply_windowing`: that of the stored type, rescaled."""
-    signed = int(header.get("PixelRepresentation") or 0) == 1
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
-    low, high = sorted((low * slope + intercept, high * slope + intercept))
-    if not high > low:
-        raise RejectedScan("damaged", "a rescale slope of zero")
-    return low, high
-
-
-def _through_palette(stored: np.ndarray, header: Dataset) -> np.ndarray:
-    coloured = apply_color_lut(stored, header)
-    if coloured.dtype.itemsize == 1:
-        return coloured
-    # 16-bit tables usually hold the colour in the high byte; some writers leave 8-bit colours in the low one.
-    tables = [header.get(f"{name}PaletteColorLookupTableData") for name in ("Red", "Green", "Blue")]
-    brightest = max((int(np.frombuffer(table, coloured.dtype).max()) for table in tables if table), default=0xFFFF)
-    return to_eight_bits(coloured, 8 if brightest <= 0xFF else 16)
+def _is_readable(dataset: Dataset, keyword: str) -> bool:
+    """Whether a sequence, where there is one, and all of its items can be made of its bytes."""
+    try:
+        for item in dataset.get(keyword) or []:
+            for element in item:
+                element.value  # noqa: B018
+        return True
+    except _PARSE_ERRORS:
+        return False

@@ -1,22 +1,18 @@
-"""The outside of DICOM's encapsulated pixel data: its fragments, and the size a JPEG codestream claims. No decoding.
+"""DICOM's encapsulated pixel data: fragments, and which of them make a frame. DICOM PS3.5 section A.4. No decoding.
 
-DICOM PS3.5 section A.4 (fragments); ITU-T T.81 B.2 (JPEG markers), T.87 C (JPEG-LS), T.800 A.5 (JPEG 2000 SIZ).
+The offset table is never asked: it is optional, and wrong in many files. What begins a codestream begins a frame.
 """
 
-import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from fusc_pipeline.scans.codestream import begins_codestream, next_codestream
 from fusc_pipeline.scans.frames import RejectedScan
 
 _ITEM = b"\xfe\xff\x00\xe0"
 _SEQUENCE_END = b"\xfe\xff\xdd\xe0"
-# Start-of-frame markers C0-CF without the tables DHT (C4), JPG (C8) and DAC (CC); F7 is JPEG-LS.
-_SOF = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-_MAX_SEGMENTS = 4096
-_J2K = b"\xff\x4f\xff\x51"
-_JP2 = b"\0\0\0\x0cjP  \r\n\x87\n"
-_JP2_BOXES = 4096
+_RLE_HEADER = 64
 
 
 @dataclass(frozen=True)
@@ -27,84 +23,97 @@ class Fragment:
     length: int
 
 
-def read_fragments(stream: BinaryIO) -> list[Fragment]:
-    """The fragments that follow a pixel data element's header, without the basic offset table.
+Pieces = tuple[Fragment, ...]
+"""The fragments, or parts of one, that hold one frame's codestream, in order."""
 
-    Raises RejectedScan `truncated` when the file ends within one, `damaged` on anything but items.
+
+def read_fragments(stream: BinaryIO) -> tuple[list[Fragment], bool]:
+    """(the fragments from the stream's place on, without the offset table and empty ones; whether they end properly).
+
+    A sequence that ends with the file, or with anything that is no item, has ended: its fragments are whole all the
+    same. Raises RejectedScan `truncated` when the file ends within a fragment.
     """
     here = stream.tell()
     end = stream.seek(0, 2)
     fragments: list[Fragment] = []
+    proper = False
     while True:
         stream.seek(here)
         head = stream.read(8)
-        if len(head) < 8:
-            raise RejectedScan("truncated", "the pixel data has no end")
-        if head[:4] == _SEQUENCE_END:
-            return fragments[1:]
+        if len(head) < 8 or head[:4] != _ITEM:
+            proper = head == _SEQUENCE_END + bytes(4)
+            break
         length = int.from_bytes(head[4:], "little")
-        if head[:4] != _ITEM:
-            raise RejectedScan("damaged", "the pixel data is not made of items")
         if here + 8 + length > end:
             raise RejectedScan("truncated", f"fragment {len(fragments)} is cut short")
         fragments.append(Fragment(here + 8, length))
         here += 8 + length
+    return [fragment for fragment in fragments[1:] if fragment.length], proper
 
 
-@dataclass(frozen=True)
-class JpegHeader:
-    """What a JPEG or JPEG-LS codestream says of itself up to its frame header.
+def codestreams(stream: BinaryIO, fragments: list[Fragment]) -> list[Pieces]:
+    """One entry for each frame: a fragment that begins a codestream, with those after it that begin none.
 
-    sof: start-of-frame marker, 0xC0 to 0xCF or 0xF7; adobe: the colour transform of an Adobe marker (0 none, 1 YCbCr),
-    None without one; subsampled: whether colour has fewer samples than brightness.
+    Two codestreams in one fragment are two frames. Raises RejectedScan `damaged` when the first fragment begins none.
     """
-
-    sof: int
-    rows: int
-    columns: int
-    precision: int
-    adobe: int | None
-    subsampled: bool
-
-
-def jpeg_header(stream: BinaryIO, fragment: Fragment) -> JpegHeader | None:
-    """The header of the JPEG or JPEG-LS codestream that starts in the fragment; None when none does."""
-    stream.seek(fragment.offset)
-    if stream.read(min(fragment.length, 2)) != b"\xff\xd8":
-        return None
-    here, end, adobe = fragment.offset + 2, fragment.offset + fragment.length, None
-    for _ in range(_MAX_SEGMENTS):
-        stream.seek(here)
-        segment = stream.read(min(24, end - here)) if here < end else b""
-        if len(segment) < 4 or segment[0] != 0xFF:
-            return None
-        marker, length = segment[1], int.from_bytes(segment[2:4], "big")
-        if marker == 0xFF:  # A fill byte.
-            here += 1
-        elif marker in _SOF:
-            if len(segment) < 10:
-                return None
-            rows, columns = struct.unpack(">2H", segment[5:9])
-            sampling = [segment[place] for place in (11, 14, 17) if place < len(segment)][: segment[9]]
-            return JpegHeader(marker, rows, columns, segment[4], adobe, len(set(sampling)) > 1)
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # Markers without a segment.
-            here += 2
+    groups: list[list[Fragment]] = []
+    for fragment in fragments:
+        stream.seek(fragment.offset)
+        if begins_codestream(stream.read(min(12, fragment.length))):
+            groups.append([fragment])
+        elif groups:
+            groups[-1].append(fragment)
         else:
-            if marker == 0xEE and segment[4:9] == b"Adobe" and len(segment) >= 16:
-                adobe = segment[15]
-            here += 2 + length
-    return None
+            raise RejectedScan("damaged", "the pixel data holds no JPEG codestream")
+    return [pieces for group in groups for pieces in _split(stream, group)]
 
 
-def codestream_size(stream: BinaryIO, fragment: Fragment) -> tuple[int, int] | None:
-    """(rows, columns) that a JPEG, JPEG-LS or JPEG 2000 codestream claims; None when the fragment starts none."""
-    stream.seek(fragment.offset)
-    head = stream.read(min(fragment.length, _JP2_BOXES))
-    if head[:12] == _JP2:
-        # Not as DICOM has it, but some writers leave the file format's boxes around the codestream.
-        head = head[max(head.find(_J2K), 0) :]
-    if head[:4] == _J2K and len(head) >= 24:
-        width, height, left, top = struct.unpack(">4I", head[8:24])
-        return height - top, width - left
-    header = jpeg_header(stream, fragment)
-    return None if header is None else (header.rows, header.columns)
+def run_lengths(stream: BinaryIO, fragments: list[Fragment]) -> list[Pieces]:
+    """One entry for each frame of RLE, where a fragment is a frame (PS3.5 annex G). Raises RejectedScan `damaged`."""
+    for number, fragment in enumerate(fragments):
+        if run_length_segments(read_pieces(stream, (Fragment(fragment.offset, min(fragment.length, 64)),))) is None:
+            raise RejectedScan("damaged", f"fragment {number} is no run-length code")
+    return [(fragment,) for fragment in fragments]
+
+
+def run_length_segments(data: bytes) -> int | None:
+    """How many segments the header of an RLE frame names: samples times bytes a sample; None when it is none."""
+    if len(data) < _RLE_HEADER:
+        return None
+    numbers = [int.from_bytes(data[at : at + 4], "little") for at in range(0, _RLE_HEADER, 4)]
+    count, offsets = numbers[0], numbers[1:]
+    in_order = offsets[:count] == sorted(set(offsets[:count])) and not any(offsets[count:])
+    return count if 1 <= count <= 15 and offsets[0] == _RLE_HEADER and in_order else None
+
+
+def read_pieces(stream: BinaryIO, pieces: Pieces) -> bytes:
+    """The bytes of one frame's codestream."""
+    parts = []
+    for piece in pieces:
+        stream.seek(piece.offset)
+        parts.append(stream.read(piece.length))
+    return b"".join(parts)
+
+
+def _split(stream: BinaryIO, group: list[Fragment]) -> Iterator[Pieces]:
+    """The group's codestreams, each with what lies between its beginning and the next one's."""
+    rest = tuple(group)
+    while True:
+        start = next_codestream(read_pieces(stream, rest))
+        if start is None:
+            yield rest
+            return
+        first, rest = _cut(rest, start)
+        yield first
+
+
+def _cut(pieces: Pieces, at: int) -> tuple[Pieces, Pieces]:
+    before, after = [], []
+    for piece in pieces:
+        here = max(0, min(at, piece.length))
+        if here:
+            before.append(Fragment(piece.offset, here))
+        if here < piece.length:
+            after.append(Fragment(piece.offset + here, piece.length - here))
+        at -= piece.length
+    return tuple(before), tuple(after)

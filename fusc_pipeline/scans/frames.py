@@ -27,6 +27,7 @@ REASONS: dict[str, str] = {
     "truncated": "the file ends before its picture does; copy it again from its source",
     "damaged": "the content contradicts its own header or cannot be decoded; export it again",
     "too_many_pixels": "the header claims more pixels than the limit; raise max_pixels or max_decoded_bytes if real",
+    "empty_picture": "the header promises a picture, but its pixel data is empty; export it again",
     "no_pixels": "a DICOM object without a picture (a report, a directory); remove it from the batch",
     "unsupported_encoding": "there is no decoder for this encoding; export it uncompressed or as JPEG baseline",
     "video": "a video encoding, which is not read; export the clip as single frames or as multi-frame JPEG baseline",
@@ -117,7 +118,8 @@ class Frame:
     """One decoded frame. pixels: uint8, (H, W) grey or (H, W, 3) RGB with channels that differ.
 
     region: the ultrasound region as DICOM gives it, else None; mm_per_px: millimetres, None where unknown. content: one
-    of schemas.CONTENTS where DICOM names it, else None.
+    of schemas.CONTENTS where DICOM names it, else None. notes: what was decided against the header, in words that hold
+    none of its values.
     patient_id and study_uid are identifying: they are for `identity.KeyRing` only and must not be stored.
     """
 
@@ -133,6 +135,7 @@ class Frame:
     region: Box | None = None
     mm_per_px: float | None = None
     content: str | None = None
+    notes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.pixels.shape))

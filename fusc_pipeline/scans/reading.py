@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusc_pipeline.scans import dicom, raster
+from fusc_pipeline.scans import dicom, header, raster
 from fusc_pipeline.scans.frames import REASONS, Box, Frame, ReadLimits, RejectedScan
 
 __all__ = ["REASONS", "Box", "Frame", "ReadLimits", "RejectedScan", "read_scan", "sniff"]
@@ -19,7 +19,7 @@ def sniff(path: Path) -> str | None:
     """dicom, png, jpeg or tiff by the file's first bytes, else None. A preamble may hold anything: "DICM" wins."""
     with open(path, "rb") as stream:
         head = stream.read(_MAGIC_BYTES)
-    if dicom.looks_like_dicom(head):
+    if header.begins_dicom(head):
         return "dicom"
     return next((name for name, magics in raster.MAGICS.items() if head.startswith(magics)), None)
 

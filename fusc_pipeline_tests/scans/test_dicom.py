@@ -167,7 +167,7 @@ def test_cut_short_native(tmp_path, syntax, cut):
     assert refusal(tmp_path / "b").reason == "truncated"
 
 
-@pytest.mark.parametrize("cut", [1, 8, 9, 300, 1500])
+@pytest.mark.parametrize("cut", [9, 300, 1500])
 def test_cut_short_encapsulated(tmp_path, cut):
     data = save_jpeg(tmp_path / "a", [RGB]).read_bytes()
     (tmp_path / "b").write_bytes(data[:-cut])

@@ -57,10 +57,10 @@ ULTRASOUND = {
 
 # The others, by what becomes of them; no_scan: decoded, but no ultrasound was found in the picture.
 OTHERS = {
-    "not_ultrasound": 145,
-    "no_scan": 58,
-    "no_pixels": 22,
-    "not_an_image": 17,
+    "not_ultrasound": 148,
+    "no_scan": 59,
+    "no_pixels": 21,
+    "not_an_image": 14,
     "unsupported_pixels": 6,
     "damaged": 2,
 }

@@ -1,0 +1,306 @@
+"""How the samples of a DICOM picture lie: claimed by its header, decided with what the data themselves show.
+
+Every decision against the header is a sentence in `notes`. What the data leave open is refused, with the attribute that
+is missing or wrong: a wrong picture is worse than none.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.pixels import convert_color_space
+from pydicom.pixels.utils import expand_ybr422
+
+from fusc_pipeline.scans import evidence
+from fusc_pipeline.scans.frames import ReadLimits, RejectedScan
+
+GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+PALETTE = "PALETTE COLOR"
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What the header says of the pixels; None: not given, or no number. photometric: in capitals, "" for none."""
+
+    rows: int
+    columns: int
+    photometric: str
+    samples: int | None
+    planar: int | None
+    frames: int | None
+    allocated: int | None
+    stored: int | None
+    high: int | None
+    signed: int | None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.rows, self.columns
+
+    @property
+    def colours(self) -> str | None:
+        """What the photometric interpretation says three samples are: "RGB", "YBR" or None."""
+        if self.photometric not in COLOUR:
+            return None
+        return "RGB" if self.photometric == "RGB" else "YBR"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Frames that lie behind each other in uncompressed pixel data.
+
+    samples: 1 or 3; allocated: bits of a sample, 8 or 16; in_pairs: 4:2:2; colours: "RGB", "YBR" or None for one
+    sample; frame_bytes: of one frame; gap: bytes between two frames.
+    """
+
+    size: tuple[int, int]
+    samples: int
+    allocated: int
+    frames: int
+    in_pairs: bool = False
+    planar: bool = False
+    colours: str | None = None
+    gap: int = 0
+    big_endian: bool = False
+
+    @property
+    def frame_bytes(self) -> int:
+        rows, columns = self.size
+        if self.in_pairs:
+            return rows * (columns + columns % 2) * 2
+        return rows * columns * self.samples * self.allocated // 8
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(np.uint8 if self.allocated == 8 else ">u2" if self.big_endian else "<u2")
+
+    def offset(self, index: int) -> int:
+        """Where a frame begins, in bytes from the first one."""
+        return index * (self.frame_bytes + self.gap)
+
+    def picture(self, data: bytes) -> np.ndarray:
+        """A frame's bytes as stored values (H, W) or (H, W, 3), native byte order; 4:2:2 made full, YBR not undone."""
+        rows, columns = self.size
+        if self.in_pairs:
+            full = np.frombuffer(expand_ybr422(data, 8), np.uint8).reshape(rows, columns + columns % 2, 3)
+            return np.ascontiguousarray(full[:, :columns])
+        values = np.frombuffer(data, self.dtype).astype(self.dtype.newbyteorder("="), copy=False)
+        if self.samples == 1:
+            return values.reshape(self.size)
+        if self.planar:
+            return np.ascontiguousarray(np.moveaxis(values.reshape(3, *self.size), 0, -1))
+        return values.reshape(*self.size, 3)
+
+
+def read_claims(header: Dataset) -> Claims:
+    """Raises RejectedScan `damaged` where rows or columns are missing or no numbers."""
+    sides = {name: whole_number(header, name) for name in ("Rows", "Columns")}
+    missing = [name for name, value in sides.items() if value is None]
+    if missing:
+        raise RejectedScan("damaged", f"{' and '.join(missing)} missing, or no number")
+    photometric = text_of(header, "PhotometricInterpretation")
+    return Claims(
+        sides["Rows"],
+        sides["Columns"],
+        (photometric or "").upper(),
+        whole_number(header, "SamplesPerPixel"),
+        whole_number(header, "PlanarConfiguration"),
+        whole_number(header, "NumberOfFrames"),
+        whole_number(header, "BitsAllocated"),
+        whole_number(header, "BitsStored"),
+        whole_number(header, "HighBit"),
+        whole_number(header, "PixelRepresentation"),
+    )
+
+
+def check_claims(claims: Claims, limits: ReadLimits) -> None:
+    """Refuse what is not supported or over a limit, whatever the data are. Absent claims pass."""
+    samples, allocated = claims.samples, claims.allocated
+    known = claims.photometric in GREY | COLOUR | {PALETTE, ""}
+    if not known or samples not in (None, 1, 3) or allocated not in (None, 8, 16):
+        raise RejectedScan("unsupported_pixels", f"{samples} samples of {claims.stored} in {allocated} bits")
+    limits.check_frame(
+        claims.rows, claims.columns, 3 * (allocated or 8) // 8 if samples == 3 else (allocated or 8) // 8
+    )
+    if claims.frames is not None and claims.frames < 0:
+        raise RejectedScan("damaged", f"claims {claims.frames} frames")
+    limits.choose_frames(max(1, claims.frames or 1))
+
+
+def native_layout(
+    claims: Claims, length: int, read: Callable[[int, int], bytes], big_endian: bool, notes: list[str]
+) -> Layout:
+    """Where the frames lie in `length` bytes of uncompressed pixel data; read(offset, size) gives some of them.
+
+    Adds to `notes`. Raises RejectedScan `truncated` for less than one picture, or than the frames that are claimed, and
+    `unsupported_pixels` with the attribute that is missing or contradicts the data.
+    """
+    claimed = max(1, claims.frames or 1)
+    layout = _picture_layout(claims, length, claimed, big_endian, notes)
+    if layout.samples == 3 and claims.photometric == "YBR_FULL_422" and layout.allocated == 8:
+        layout = _in_pairs(layout, length, claimed, read, notes)
+    needed = layout.frame_bytes * claimed
+    if length < needed:
+        raise RejectedScan("truncated", f"{length} of {needed} bytes of pixel data")
+    if layout.samples == 3 and not layout.in_pairs:
+        layout = _order_of_samples(claims, layout, read, notes)
+    layout = _count_frames(claims, layout, length, read, notes)
+    _check_reading(claims, layout, length, read)
+    if layout.samples == 3:
+        shown = layout.picture(read(0, layout.frame_bytes))
+        layout = replace(layout, colours=decide_colours(claims, shown, notes))
+    return layout
+
+
+def decide_colours(claims: Claims, samples: np.ndarray, notes: list[str]) -> str:
+    """What (H, W, 3) stored values are. Raises RejectedScan where neither header nor values tell."""
+    found = evidence.stored_colours(samples, claims.colours)
+    if found is None:
+        raise RejectedScan("unsupported_pixels", "PhotometricInterpretation is missing or wrong for three samples")
+    if found != claims.colours:
+        said = claims.photometric if claims.photometric in COLOUR | GREY | {PALETTE} else "nothing"
+        notes.append(f"the header said {said} of the colours, the pixels are {found}")
+    return found
+
+
+def as_rgb(values: np.ndarray, colours: str | None) -> np.ndarray:
+    """(H, W, 3) stored values as RGB; anything else as it is. YBR is of 8 bits; else RejectedScan."""
+    if values.ndim == 2 or colours == "RGB":
+        return values
+    if values.dtype.itemsize > 1:
+        raise RejectedScan("unsupported_pixels", "brightness and colour differences of more than 8 bits")
+    return convert_color_space(values, "YBR_FULL", "RGB")
+
+
+def _picture_layout(claims: Claims, length: int, claimed: int, big_endian: bool, notes: list[str]) -> Layout:
+    """Samples and width of one picture, by the header where it agrees with itself, else by the length."""
+    area = claims.rows * claims.columns
+    by_photometric = 3 if claims.photometric in COLOUR else 1 if claims.photometric else None
+    possible = {number for number in (claims.samples, by_photometric) if number} or {1, 3}
+    widths = {claims.allocated} if claims.allocated else {8, 16}
+    if claims.stored and claims.stored > min(widths):
+        widths = {16} if claims.stored <= 16 else widths
+        if claims.allocated == 8:
+            raise RejectedScan("unsupported_pixels", "BitsStored is larger than BitsAllocated")
+    fitting = [
+        (samples, width)
+        for samples in sorted(possible)
+        for width in sorted(widths)
+        if _is_whole(length, area * samples * width // 8 * claimed)
+    ]
+    if len(possible) * len(widths) > 1:
+        if len(fitting) != 1:
+            name = "SamplesPerPixel" if len(possible) > 1 else "BitsAllocated"
+            raise RejectedScan("unsupported_pixels", f"{name} is missing or wrong, and the data do not tell it")
+        notes.append(f"{fitting[0][0]} samples of {fitting[0][1]} bits, as the length of the pixel data tells")
+    samples, width = fitting[0] if len(possible) * len(widths) > 1 else (possible.pop(), widths.pop())
+    return Layout(claims.size, samples, width, claimed, big_endian=big_endian)
+
+
+def _is_whole(length: int, expected: int) -> bool:
+    return length in (expected, expected + expected % 2)
+
+
+def _in_pairs(layout: Layout, length: int, claimed: int, read: Callable[[int, int], bytes], notes: list[str]) -> Layout:
+    """4:2:2 only where the bytes are: tools that decompress leave the name behind."""
+    pairs = replace(layout, in_pairs=True)
+    if _is_whole(length, pairs.frame_bytes * claimed):
+        return pairs
+    whole = _is_whole(length, layout.frame_bytes * claimed)
+    if not whole and (length < pairs.frame_bytes or evidence.is_in_pairs(read(0, pairs.frame_bytes))):
+        return pairs
+    notes.append("the header said 4:2:2, the data hold three samples a pixel")
+    return layout
+
+
+def _order_of_samples(claims: Claims, layout: Layout, read: Callable[[int, int], bytes], notes: list[str]) -> Layout:
+    told = None if claims.planar not in (0, 1) else bool(claims.planar)
+    planar = evidence.is_planar(read(0, layout.frame_bytes), layout.size, layout.dtype, told)
+    if planar is None:
+        raise RejectedScan("unsupported_pixels", "PlanarConfiguration is missing, and the pixels do not tell it")
+    if planar is not told:
+        notes.append(f"the samples lie plane by plane: {'yes' if planar else 'no'}, as the pixels tell")
+    return replace(layout, planar=planar)
+
+
+def _count_frames(
+    claims: Claims, layout: Layout, length: int, read: Callable[[int, int], bytes], notes: list[str]
+) -> Layout:
+    """All whole frames of the data, whatever NumberOfFrames says."""
+    size, said = layout.frame_bytes, claims.frames
+    layout = replace(layout, frames=length // size)
+    # Each frame of an odd number of bytes may have been padded on its own.
+    padded = length // (size + 1)
+    if size % 2 and padded > 1 and length == padded * (size + 1) and said in (None, 0, 1, padded):
+        layout = replace(layout, frames=padded, gap=1)
+        notes.append("each frame is followed by a byte of padding")
+    over = length - layout.offset(layout.frames - 1) - size - layout.gap
+    if layout.frames > max(1, said or 1) and over > 1:
+        layout = _only_pictures(layout, max(1, said or 1), read)
+        over = length - layout.offset(layout.frames - 1) - size
+    if layout.frames != max(1, said or 1) or (said == 0):
+        notes.append(count_note(said, layout.frames))
+    if over > 1:
+        notes.append(f"{over} bytes more than the frames were left out")
+    return layout
+
+
+def count_note(said: int | None, found: int) -> str:
+    return f"the count said {'nothing' if said is None else said}, {found} frame{'s' * (found != 1)} found"
+
+
+def _only_pictures(layout: Layout, claimed: int, read: Callable[[int, int], bytes]) -> Layout:
+    """Of the frames beyond the claimed ones, in a length that is no whole number of frames, those that are pictures."""
+    first = evidence.roughness(layout.picture(read(0, layout.frame_bytes)))
+    for index in range(claimed, layout.frames):
+        if evidence.roughness(layout.picture(read(layout.offset(index), layout.frame_bytes))) > 2 * first:
+            return replace(layout, frames=index)
+    return layout
+
+
+def _check_reading(claims: Claims, layout: Layout, length: int, read: Callable[[int, int], bytes]) -> None:
+    """Refuse more frames than claimed where another reading of the same bytes, as the claimed ones, is smoother.
+
+    A colour picture whose header says grey, or one of 16 bits said to have 8, is not a clip.
+    """
+    claimed = max(1, claims.frames or 1)
+    others = []
+    if layout.frames > claimed and layout.allocated == 8 and not layout.in_pairs:
+        if layout.samples == 1 and layout.frames == 3 * claimed:
+            others += [("SamplesPerPixel", replace(layout, samples=3, planar=planar)) for planar in (False, True)]
+        if layout.frames == 2 * claimed:
+            others.append(("BitsAllocated", replace(layout, allocated=16)))
+    if layout.allocated == 16 and claims.stored is not None and claims.stored <= 8:
+        others.append(("BitsAllocated", replace(layout, allocated=8)))
+    if not others:
+        return
+    own = evidence.roughness(layout.picture(read(0, layout.frame_bytes)))
+    for name, other in others:
+        if length < other.frame_bytes:
+            continue
+        if own > 1.2 * evidence.roughness(other.picture(read(0, other.frame_bytes))):
+            raise RejectedScan("unsupported_pixels", f"{name} contradicts the pixel data")
+
+
+def whole_number(header: Dataset, keyword: str) -> int | None:
+    """A numeric attribute, or None when it is missing, empty, has several values or is no whole number."""
+    value = value_of(header, keyword)
+    try:
+        return None if value is None or value == "" or isinstance(value, (list, tuple)) else int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def text_of(header: Dataset, keyword: str) -> str | None:
+    return str(value_of(header, keyword) or "").strip().strip("\0").strip() or None
+
+
+def value_of(header: Dataset, keyword: str) -> Any:
+    """An attribute's value; None where pydicom cannot make one of its bytes."""
+    try:
+        return header.get(keyword)
+    except (ValueError, TypeError, AttributeError, NotImplementedError, KeyError, IndexError, OSError, ArithmeticError):
+        return None
