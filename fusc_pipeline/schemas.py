@@ -54,6 +54,7 @@ SCANS = _schema(
     ("content", pa.string(), False, "what the frame shows, one of CONTENTS; a flag: nothing is left out by it here"),
     ("own_label", pa.string(), True, "the label that a public data set brings for this image, from its closed list"),
     ("own_split", pa.string(), True, "train or test as that data set says; never used to divide the corpus"),
+    ("notes", pa.string(), True, "what reading decided against the file's header, in sentences without its values"),
 )
 
 REJECTED_SCANS = _schema(

@@ -44,7 +44,7 @@ class ScansConfig(ParallelConfig):
     partitions_def=scan_batches,
     group_name="ingestion",
     kinds={"dicom", "parquet"},
-    code_version="2",
+    code_version="3",
     metadata=column_schema("scans"),
 )
 def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreResource) -> dg.MaterializeResult:

@@ -172,6 +172,7 @@ def _scan_row(frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
         "region_source": "dicom" if frame.region else "picture",
         "mm_per_px": frame.mm_per_px,
         "content": frame.content or content_of_picture(frame.pixels, region),
+        "notes": "; ".join(frame.notes) or None,
     }
 
 

@@ -16,6 +16,8 @@ from fusc_pipeline.scans.layout import PALETTE, Claims, text_of, value_of
 # A picture that uses less than this share of what its header allows was not written with that depth.
 _USED = 16
 _DEPTHS = (8, 10, 12)
+# Share of neighbouring pixels between which an overlay, letters and lines, begins or ends.
+_GRAPHICS = 0.1
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ def _position(claims: Claims, width: int, survey: Survey, coded: int | None, not
     if shift and survey.combined < 1 << stored:
         notes.append("the bits are said to lie on the left, but lie on the right")
         shift = 0
+    if survey.combined & ((1 << shift) - 1):
+        raise RejectedScan("unsupported_pixels", "HighBit and BitsStored leave out bits that the values use")
     above = survey.combined >> (shift + stored)
     if above and shift == 0 and stored < width:
         _check_unused(survey.first, stored)
@@ -133,12 +137,26 @@ def _position(claims: Claims, width: int, survey: Survey, coded: int | None, not
 
 
 def _check_unused(values: np.ndarray, stored: int) -> None:
-    """Refuse a picture whose bits above the stored ones belong to it: without them its values wrap around."""
+    """Refuse a picture whose bits above the stored ones belong to it: without them its values wrap around.
+
+    An overlay jumps where its bits change, and the picture below goes on; of a picture that wraps it is the reverse.
+    """
     top = values >> np.array(stored - 1, values.dtype)
     if np.isin(top, (0, (1 << (8 * values.dtype.itemsize - stored + 1)) - 1)).all():
         return  # Signs, carried on to the left.
-    kept = evidence.roughness(values & np.array((1 << stored) - 1, values.dtype))
-    if kept > 1.5 * evidence.roughness(values):
+    steps, kept, above = (
+        np.diff(part.astype(np.int64), axis=1)
+        for part in (
+            values,
+            values & np.array((1 << stored) - 1, values.dtype),
+            values >> np.array(stored, values.dtype),
+        )
+    )
+    changes = above != 0
+    wraps = changes.mean() > _GRAPHICS or (
+        changes.any() and np.median(np.abs(kept[changes])) > np.median(np.abs(steps[changes]))
+    )
+    if stored < 8 or wraps:
         raise RejectedScan("unsupported_pixels", "BitsStored is smaller than what the values use")
 
 

@@ -130,12 +130,17 @@ class _Native:
     def __init__(self, header: Header, claims: Claims) -> None:
         self._stream, self._pixels = header.stream, header.pixels
         # Bytes in 16-bit words, which big-endian files turn around (PS3.5 annex A.3).
-        self._swapped = header.syntax == ExplicitVRBigEndian and claims.allocated == 8 and self._pixels.vr == "OW"
-        head = self.read(0, min(self._pixels.present, 1 << 16))
+        words = header.syntax == ExplicitVRBigEndian and self._pixels.vr == "OW"
+        if words and claims.allocated is None:
+            raise RejectedScan("unsupported_pixels", "BitsAllocated is missing")
+        self._swapped = words and claims.allocated == 8
+        # Half a word at the end has lost its other half.
+        self._present = self._pixels.present - (self._pixels.present % 2 if self._swapped else 0)
+        head = self.read(0, min(self._present, 1 << 16))
         if head[:4] == _ITEM or (begins_codestream(head[:12]) and read_codestream(head) is not None):
             raise RejectedScan("damaged", "an uncompressed syntax, but the pixel data holds a compressed picture")
         big_endian = header.syntax == ExplicitVRBigEndian
-        self._layout: Layout = native_layout(claims, self._pixels.present, self.read, big_endian, header.notes)
+        self._layout: Layout = native_layout(claims, self._present, self.read, big_endian, header.notes)
         if self._pixels.present < self._pixels.length:
             header.notes.append("the file ends before the pixel data's declared end")
         self.allocated, self.coded_bits = self._layout.allocated, None
@@ -150,9 +155,9 @@ class _Native:
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the value, in the order of their samples."""
         lead = offset % 2 if self._swapped else 0
-        wanted = min(lead + size + (lead + size) % 2, self._pixels.present - offset + lead) if self._swapped else size
+        wanted = min(lead + size + (lead + size) % 2, self._present - offset + lead) if self._swapped else size
         self._stream.seek(self._pixels.offset + offset - lead)
-        data = self._stream.read(min(wanted, self._pixels.present - offset + lead))
+        data = self._stream.read(min(wanted, self._present - offset + lead))
         if self._swapped:
             words = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2")
             data = words.astype("<u2").tobytes()[lead : lead + size]

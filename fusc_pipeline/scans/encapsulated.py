@@ -31,7 +31,8 @@ def read_fragments(stream: BinaryIO) -> tuple[list[Fragment], bool]:
     """(the fragments from the stream's place on, without the offset table and empty ones; whether they end properly).
 
     A sequence that ends with the file, or with anything that is no item, has ended: its fragments are whole all the
-    same. Raises RejectedScan `truncated` when the file ends within a fragment.
+    same, unless more items follow. Raises RejectedScan `truncated` when the file ends within a fragment, and `damaged`
+    when a fragment's length does not lead to the next one.
     """
     here = stream.tell()
     end = stream.seek(0, 2)
@@ -42,6 +43,8 @@ def read_fragments(stream: BinaryIO) -> tuple[list[Fragment], bool]:
         head = stream.read(8)
         if len(head) < 8 or head[:4] != _ITEM:
             proper = head == _SEQUENCE_END + bytes(4)
+            if head[:4] != _SEQUENCE_END and _goes_on(head + stream.read()):
+                raise RejectedScan("damaged", f"the length of fragment {len(fragments) - 1} is wrong")
             break
         length = int.from_bytes(head[4:], "little")
         if here + 8 + length > end:
@@ -49,6 +52,11 @@ def read_fragments(stream: BinaryIO) -> tuple[list[Fragment], bool]:
         fragments.append(Fragment(here + 8, length))
         here += 8 + length
     return [fragment for fragment in fragments[1:] if fragment.length], proper
+
+
+def _goes_on(rest: bytes) -> bool:
+    """Whether fragments follow in bytes that begin with no item: then the last length has led astray."""
+    return _ITEM in rest or any(begins_codestream(rest[at : at + 12]) for at in range(min(len(rest), 16)))
 
 
 def codestreams(stream: BinaryIO, fragments: list[Fragment]) -> list[Pieces]:
@@ -84,6 +92,27 @@ def run_length_segments(data: bytes) -> int | None:
     count, offsets = numbers[0], numbers[1:]
     in_order = offsets[:count] == sorted(set(offsets[:count])) and not any(offsets[count:])
     return count if 1 <= count <= 15 and offsets[0] == _RLE_HEADER and in_order else None
+
+
+def run_lengths_decoded(data: bytes) -> list[int]:
+    """Bytes that each segment of an RLE frame unpacks to (PS3.5 annex G.3.1)."""
+    count = run_length_segments(data) or 0
+    starts = [int.from_bytes(data[at : at + 4], "little") for at in range(4, 4 + 4 * count, 4)]
+    found = []
+    for here, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        length = 0
+        while here + 1 < end:
+            code = data[here]
+            if code < 128:
+                length += min(code + 1, end - here - 1)
+                here += code + 2
+            elif code > 128:
+                length += 257 - code
+                here += 2
+            else:
+                here += 1
+        found.append(length)
+    return found
 
 
 def read_pieces(stream: BinaryIO, pieces: Pieces) -> bytes:

@@ -10,6 +10,10 @@ import numpy as np
 _NEAR = 6
 # Share of the pixels that one reading must explain, and the other must not, to go against what the header says.
 _MOST, _FEW = 0.5, 0.1
+# Above this a picture is noise: speckle, finely sampled, stays at half of it.
+_ROUGH = 0.9
+# Too small a picture to contradict a header.
+_FEW_PIXELS = 1024
 # Rows that are looked at.
 _ROWS = 160
 
@@ -26,12 +30,7 @@ def stored_colours(samples: np.ndarray, told: str | None) -> str | None:
 
     told: what the header says, None for nothing; then None comes back where the pixels do not tell either.
     """
-    width = 8 * samples.dtype.itemsize
-    middle, near = 1 << (width - 1), _NEAR << (width - 8)
-    step = max(1, samples.shape[0] // _ROWS)
-    first, second, third = (samples[::step, :, k].astype(np.int32) for k in range(3))
-    as_rgb = float(((np.abs(first - second) <= near) & (np.abs(second - third) <= near)).mean())
-    as_ybr = float(((np.abs(second - middle) <= near) & (np.abs(third - middle) <= near)).mean())
+    as_rgb, as_ybr = grey_shares(samples)
     if as_rgb > _MOST and as_ybr < _FEW:
         return "RGB"
     if as_ybr > _MOST and as_rgb < _FEW:
@@ -39,6 +38,30 @@ def stored_colours(samples: np.ndarray, told: str | None) -> str | None:
     if told is None and max(as_rgb, as_ybr) > _FEW and as_rgb != as_ybr:
         return "RGB" if as_rgb > as_ybr else "YBR"
     return told
+
+
+def grey_shares(samples: np.ndarray) -> tuple[float, float]:
+    """The shares of (H, W, 3) stored values that are grey as RGB, and as YBR."""
+    width = 8 * samples.dtype.itemsize
+    middle, near = 1 << (width - 1), _NEAR << (width - 8)
+    step = max(1, samples.shape[0] // _ROWS)
+    first, second, third = (samples[::step, :, k].astype(np.int32) for k in range(3))
+    as_rgb = (np.abs(first - second) <= near) & (np.abs(second - third) <= near)
+    as_ybr = (np.abs(second - middle) <= near) & (np.abs(third - middle) <= near)
+    return float(as_rgb.mean()), float(as_ybr.mean())
+
+
+def is_plausible(picture: np.ndarray) -> bool:
+    """Whether (H, W) or (H, W, 3) stored values can be a screen: not as rough as noise, and coloured in few places.
+
+    Three frames of a clip read as three samples agree where all of them are black.
+    """
+    if roughness(picture) > _ROUGH:
+        return False
+    if picture.ndim == 2:
+        return True
+    lit = ~(picture == picture.reshape(-1, 3).min(axis=0)).all(axis=2) & ~(picture == picture.max()).all(axis=2)
+    return not lit.any() or max(grey_shares(picture[lit][None])) > _MOST
 
 
 def is_planar(data: bytes, size: tuple[int, int], dtype: np.dtype, told: bool | None) -> bool | None:
@@ -49,7 +72,7 @@ def is_planar(data: bytes, size: tuple[int, int], dtype: np.dtype, told: bool | 
     values = np.frombuffer(data, dtype)
     by_plane = np.moveaxis(values.reshape(3, *size), 0, -1)
     by_pixel = values.reshape(*size, 3)
-    if np.array_equal(by_plane, by_pixel):
+    if np.array_equal(by_plane, by_pixel) or (told is not None and size[0] * size[1] < _FEW_PIXELS):
         return bool(told)
     planar, interleaved = _steps(by_plane), _steps(by_pixel)
     clearly = 1.3 if told is not None else 1.05

@@ -19,6 +19,8 @@ from fusc_pipeline.scans.frames import ReadLimits, RejectedScan
 GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
 PALETTE = "PALETTE COLOR"
+# Rows or columns of the smallest picture that can be a scan.
+_SMALLEST = 16
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,8 @@ def check_claims(claims: Claims, limits: ReadLimits) -> None:
     limits.check_frame(
         claims.rows, claims.columns, 3 * (allocated or 8) // 8 if samples == 3 else (allocated or 8) // 8
     )
+    if min(claims.size) < _SMALLEST:
+        raise RejectedScan("no_scan", f"the picture is {claims.columns} x {claims.rows} pixels")
     if claims.frames is not None and claims.frames < 0:
         raise RejectedScan("damaged", f"claims {claims.frames} frames")
     limits.choose_frames(max(1, claims.frames or 1))
@@ -181,10 +185,10 @@ def _picture_layout(claims: Claims, length: int, claimed: int, big_endian: bool,
     by_photometric = 3 if claims.photometric in COLOUR else 1 if claims.photometric else None
     possible = {number for number in (claims.samples, by_photometric) if number} or {1, 3}
     widths = {claims.allocated} if claims.allocated else {8, 16}
-    if claims.stored and claims.stored > min(widths):
-        widths = {16} if claims.stored <= 16 else widths
-        if claims.allocated == 8:
-            raise RejectedScan("unsupported_pixels", "BitsStored is larger than BitsAllocated")
+    if claims.allocated is None and claims.stored:
+        widths = {8 if claims.stored <= 8 else 16}
+    if claims.stored and claims.stored > max(widths):
+        raise RejectedScan("unsupported_pixels", "BitsStored is larger than BitsAllocated")
     fitting = [
         (samples, width)
         for samples in sorted(possible)
@@ -209,7 +213,7 @@ def _in_pairs(layout: Layout, length: int, claimed: int, read: Callable[[int, in
     pairs = replace(layout, in_pairs=True)
     if _is_whole(length, pairs.frame_bytes * claimed):
         return pairs
-    whole = _is_whole(length, layout.frame_bytes * claimed)
+    whole = _is_whole(length, layout.frame_bytes * claimed) and length % pairs.frame_bytes > 1
     if not whole and (length < pairs.frame_bytes or evidence.is_in_pairs(read(0, pairs.frame_bytes))):
         return pairs
     notes.append("the header said 4:2:2, the data hold three samples a pixel")
@@ -230,7 +234,7 @@ def _count_frames(
     claims: Claims, layout: Layout, length: int, read: Callable[[int, int], bytes], notes: list[str]
 ) -> Layout:
     """All whole frames of the data, whatever NumberOfFrames says."""
-    size, said = layout.frame_bytes, claims.frames
+    size, said, claimed = layout.frame_bytes, claims.frames, max(1, claims.frames or 1)
     layout = replace(layout, frames=length // size)
     # Each frame of an odd number of bytes may have been padded on its own.
     padded = length // (size + 1)
@@ -238,51 +242,95 @@ def _count_frames(
         layout = replace(layout, frames=padded, gap=1)
         notes.append("each frame is followed by a byte of padding")
     over = length - layout.offset(layout.frames - 1) - size - layout.gap
-    if layout.frames > max(1, said or 1) and over > 1:
-        layout = _only_pictures(layout, max(1, said or 1), read)
-        over = length - layout.offset(layout.frames - 1) - size
-    if layout.frames != max(1, said or 1) or (said == 0):
+    _check_rest(layout, over, read)
+    if layout.frames != claimed or said == 0:
         notes.append(count_note(said, layout.frames))
     if over > 1:
         notes.append(f"{over} bytes more than the frames were left out")
     return layout
 
 
+def _check_rest(layout: Layout, over: int, read: Callable[[int, int], bytes]) -> None:
+    """Refuse bytes beyond the frames that are no padding: then the size of a frame, or the length, is wrong.
+
+    Padding is less than a row, or of one value. Rows that every frame of a clip lacks are not taken for it.
+    """
+    row = layout.frame_bytes // layout.size[0]
+    rest = read(layout.offset(layout.frames - 1) + layout.frame_bytes + layout.gap, over) if over >= row else b""
+    if rest.strip(rest[:1]) or (
+        rest and layout.frames > 1 and over // (row * layout.frames) * row * layout.frames == over
+    ):
+        raise RejectedScan("damaged", f"{over} bytes of pixel data more than {layout.frames} frames, and no padding")
+
+
 def count_note(said: int | None, found: int) -> str:
+    """What NumberOfFrames said, against what the data hold."""
     return f"the count said {'nothing' if said is None else said}, {found} frame{'s' * (found != 1)} found"
 
 
-def _only_pictures(layout: Layout, claimed: int, read: Callable[[int, int], bytes]) -> Layout:
-    """Of the frames beyond the claimed ones, in a length that is no whole number of frames, those that are pictures."""
-    first = evidence.roughness(layout.picture(read(0, layout.frame_bytes)))
-    for index in range(claimed, layout.frames):
-        if evidence.roughness(layout.picture(read(layout.offset(index), layout.frame_bytes))) > 2 * first:
-            return replace(layout, frames=index)
-    return layout
+def _shown(layout: Layout, read: Callable[[int, int], bytes], index: int) -> np.ndarray:
+    return layout.picture(read(layout.offset(index), layout.frame_bytes))
 
 
 def _check_reading(claims: Claims, layout: Layout, length: int, read: Callable[[int, int], bytes]) -> None:
-    """Refuse more frames than claimed where another reading of the same bytes, as the claimed ones, is smoother.
+    """Refuse bytes that another reading explains better: a wrong width, depth or number of samples makes them rough.
 
-    A colour picture whose header says grey, or one of 16 bits said to have 8, is not a clip.
+    A colour picture whose header says grey, or one of 16 bits said to have 8, is not a clip; nor are other bytes within
+    an element whose length is too long.
     """
     claimed = max(1, claims.frames or 1)
-    others = []
-    if layout.frames > claimed and layout.allocated == 8 and not layout.in_pairs:
-        if layout.samples == 1 and layout.frames == 3 * claimed:
-            others += [("SamplesPerPixel", replace(layout, samples=3, planar=planar)) for planar in (False, True)]
-        if layout.frames == 2 * claimed:
-            others.append(("BitsAllocated", replace(layout, allocated=16)))
+    rows, columns = layout.size
+    others: list[tuple[str, Layout]] = []
+    disagree = claims.samples is None or claims.samples != (3 if claims.photometric in COLOUR else 1)
+    if (layout.frames > claimed or disagree) and layout.samples == 1 and layout.frames % 3 == 0:
+        others += [("SamplesPerPixel", replace(layout, samples=3, planar=planar)) for planar in (False, True)]
+    pairs = replace(layout, samples=3, planar=False, in_pairs=True)
+    as_pairs = layout.samples == 3 and claims.colours == "YBR" and length % pairs.frame_bytes <= 1
+    if layout.allocated == 8 and not layout.in_pairs and (as_pairs or disagree or layout.frames > claimed):
+        others.append(("PhotometricInterpretation", pairs))
+    if layout.in_pairs and layout.frames > claimed:
+        others.append(("Columns", replace(layout, size=(rows, 2 * (columns + columns % 2)))))
+    if disagree and layout.samples == 3 and not layout.in_pairs:
+        others.append(("SamplesPerPixel", replace(layout, samples=1, planar=False)))
+    if layout.frames > claimed and layout.allocated == 8 and layout.frames % 2 == 0 and not layout.in_pairs:
+        others.append(("BitsAllocated", replace(layout, allocated=16)))
     if layout.allocated == 16 and claims.stored is not None and claims.stored <= 8:
         others.append(("BitsAllocated", replace(layout, allocated=8)))
-    if not others:
-        return
-    own = evidence.roughness(layout.picture(read(0, layout.frame_bytes)))
+    width, rest = divmod(length, layout.frame_bytes // columns * claimed)
+    if not layout.in_pairs and width > columns and rest <= 1:
+        others += [("Columns", replace(layout, size=(rows, width), planar=planar)) for planar in {layout.planar, False}]
+    if layout.frames > claimed and layout.frames % 2 == 0 and not layout.in_pairs:
+        others.append(("Rows", replace(layout, size=(2 * rows, columns))))
+    own = _shown(layout, read, 0) if others or disagree else np.zeros(layout.size)
+    if disagree and not evidence.is_plausible(own):
+        raise RejectedScan("unsupported_pixels", "SamplesPerPixel contradicts the pixel data")
     for name, other in others:
         if length < other.frame_bytes:
             continue
-        if own > 1.2 * evidence.roughness(other.picture(read(0, other.frame_bytes))):
+        shown = _shown(other, read, 0)
+        if evidence.roughness(own) > 1.2 * evidence.roughness(shown) or _is_greyer(shown, own):
             raise RejectedScan("unsupported_pixels", f"{name} contradicts the pixel data")
+    if layout.frames > claimed:
+        own = evidence.roughness(_shown(layout, read, 0))
+        if any(evidence.roughness(_shown(layout, read, index)) > 2 * own for index in range(claimed, layout.frames)):
+            raise RejectedScan("damaged", "more pixel data than NumberOfFrames says, which is no picture")
+        few = [_shown(layout, read, index) for index in range(min(layout.frames, claimed + 2))]
+        if any(map(_goes_on, few, few[1:])):
+            raise RejectedScan("unsupported_pixels", "Rows contradicts the pixel data")
+
+
+def _is_greyer(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether far more of one picture of three samples is grey than of the other."""
+    if one.ndim == 2 or other.ndim == 2:
+        return False
+    return max(evidence.grey_shares(one)) > max(evidence.grey_shares(other)) + 0.3
+
+
+def _goes_on(upper: np.ndarray, lower: np.ndarray) -> bool:
+    """Whether one frame is the other one's lower part: its first row follows on from a last row that is not empty."""
+    last, first = upper[-1].astype(np.float32), lower[0].astype(np.float32)
+    usual = float(np.abs(np.diff(upper.astype(np.float32), axis=0)).mean())
+    return float(last.std()) > 2 * usual and float(np.abs(last - first).mean()) < 0.5 * float(last.std())
 
 
 def whole_number(header: Dataset, keyword: str) -> int | None:
