@@ -33,7 +33,7 @@ from pydicom.uid import (
 )
 
 from fusc_pipeline.scans.codestream import end_of_jpeg, read_codestream
-from fusc_pipeline.scans.encapsulated import run_length_segments, run_lengths_decoded
+from fusc_pipeline.scans.encapsulated import exact_run_lengths, run_length_segments
 from fusc_pipeline.scans.frames import RejectedScan
 
 
@@ -77,11 +77,12 @@ def _rle(stream: bytes, size: tuple[int, int], colours: str | None) -> Decoded:
         raise RejectedScan("unsupported_pixels", f"run-length code of {segments} segments")
     area = size[0] * size[1]
     # The decoder fills up or cuts off what is not of the header's size, or panics.
-    if any(not area <= length < area + size[1] for length in run_lengths_decoded(stream)):
+    exact = exact_run_lengths(stream, area, size[1])
+    if exact is None:
         raise RejectedScan("damaged", "run-length code of another size than the header says")
     samples = 3 if segments >= 3 else 1
     width = segments // samples
-    planes = np.frombuffer(decode_frame(stream, area, 8 * width, "<"), f"<u{width}")
+    planes = np.frombuffer(decode_frame(exact, area, 8 * width, "<"), f"<u{width}")
     planes = planes.reshape(samples, *size)
     return Decoded(planes[0] if samples == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, -1)))
 

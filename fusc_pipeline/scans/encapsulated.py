@@ -3,6 +3,7 @@
 The offset table is never asked: it is optional, and wrong in many files. What begins a codestream begins a frame.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -56,7 +57,8 @@ def read_fragments(stream: BinaryIO) -> tuple[list[Fragment], bool]:
 
 def _goes_on(rest: bytes) -> bool:
     """Whether fragments follow in bytes that begin with no item: then the last length has led astray."""
-    return _ITEM in rest or any(begins_codestream(rest[at : at + 12]) for at in range(min(len(rest), 16)))
+    near = (rest[at : at + _RLE_HEADER] for at in range(min(len(rest), 16)))
+    return _ITEM in rest or any(begins_codestream(head) or run_length_segments(head) for head in near)
 
 
 def codestreams(stream: BinaryIO, fragments: list[Fragment]) -> list[Pieces]:
@@ -94,25 +96,30 @@ def run_length_segments(data: bytes) -> int | None:
     return count if 1 <= count <= 15 and offsets[0] == _RLE_HEADER and in_order else None
 
 
-def run_lengths_decoded(data: bytes) -> list[int]:
-    """Bytes that each segment of an RLE frame unpacks to (PS3.5 annex G.3.1)."""
+def exact_run_lengths(data: bytes, area: int, spare: int) -> bytes | None:
+    """An RLE frame whose segments unpack to `area` bytes each (PS3.5 annex G.3.1): what follows in them is cut off.
+
+    None where one unpacks to less, or to `spare` bytes more: then it is no picture of this size.
+    """
     count = run_length_segments(data) or 0
     starts = [int.from_bytes(data[at : at + 4], "little") for at in range(4, 4 + 4 * count, 4)]
-    found = []
-    for here, end in zip(starts, [*starts[1:], len(data)], strict=True):
-        length = 0
+    segments = []
+    for start, end in zip(starts, [*starts[1:], len(data)], strict=True):
+        here, length, whole = start, 0, None
         while here + 1 < end:
             code = data[here]
-            if code < 128:
-                length += min(code + 1, end - here - 1)
-                here += code + 2
-            elif code > 128:
-                length += 257 - code
-                here += 2
-            else:
+            if code == 128:
                 here += 1
-        found.append(length)
-    return found
+                continue
+            length += min(code + 1, end - here - 1) if code < 128 else 257 - code
+            here += code + 2 if code < 128 else 2
+            if whole is None and length >= area:
+                whole = here
+        if whole is None or length >= area + spare:
+            return None
+        segments.append(data[start:whole])
+    places = [_RLE_HEADER + sum(map(len, segments[:number])) for number in range(count)]
+    return struct.pack("<16I", count, *places, *[0] * (15 - count)) + b"".join(segments)
 
 
 def read_pieces(stream: BinaryIO, pieces: Pieces) -> bytes:

@@ -330,7 +330,8 @@ def _goes_on(upper: np.ndarray, lower: np.ndarray) -> bool:
     """Whether one frame is the other one's lower part: its first row follows on from a last row that is not empty."""
     last, first = upper[-1].astype(np.float32), lower[0].astype(np.float32)
     usual = float(np.abs(np.diff(upper.astype(np.float32), axis=0)).mean())
-    return float(last.std()) > 2 * usual and float(np.abs(last - first).mean()) < 0.5 * float(last.std())
+    spread = float(last.reshape(len(last), -1).std(axis=0).mean())
+    return spread > 2 * usual and float(np.abs(last - first).mean()) < 0.5 * spread
 
 
 def whole_number(header: Dataset, keyword: str) -> int | None:
