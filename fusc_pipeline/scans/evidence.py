@@ -15,7 +15,7 @@ _ROUGH = 0.9
 # Too small a picture to contradict a header.
 _FEW_PIXELS = 1024
 # Rows that are looked at.
-_ROWS = 160
+_ROWS = 40
 
 
 def roughness(picture: np.ndarray) -> float:
@@ -72,13 +72,15 @@ def is_planar(data: bytes, size: tuple[int, int], dtype: np.dtype, told: bool | 
     values = np.frombuffer(data, dtype)
     by_plane = np.moveaxis(values.reshape(3, *size), 0, -1)
     by_pixel = values.reshape(*size, 3)
-    if np.array_equal(by_plane, by_pixel) or (told is not None and size[0] * size[1] < _FEW_PIXELS):
-        return bool(told)
+    if told is not None and size[0] * size[1] < _FEW_PIXELS:
+        return told
     planar, interleaved = _steps(by_plane), _steps(by_pixel)
     clearly = 1.3 if told is not None else 1.05
     if planar * clearly < interleaved:
         return True
-    return False if interleaved * clearly < planar else told
+    if interleaved * clearly < planar:
+        return False
+    return False if told is None and np.array_equal(by_plane, by_pixel) else told
 
 
 def _steps(picture: np.ndarray) -> float:
