@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing
 
 from fusc_pipeline.scans import evidence
+from fusc_pipeline.scans.claims import PALETTE, Claims, text_of, value_of
 from fusc_pipeline.scans.frames import RejectedScan, to_eight_bits
-from fusc_pipeline.scans.layout import PALETTE, Claims, text_of, value_of
 
 # A picture that uses less than this share of what its header allows was not written with that depth.
 _USED = 16

@@ -4,7 +4,6 @@ pydicom parses it. A sequence that is written wrong, which nobody needs, must no
 the data set are walked through here, and only those of the allow-list are handed to pydicom.
 """
 
-import io
 import struct
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -24,12 +23,12 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
 )
-from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, VR
 
 from fusc_pipeline.scans.codestream import read_codestream
 from fusc_pipeline.scans.deflated import inflated
 from fusc_pipeline.scans.encapsulated import read_fragments
 from fusc_pipeline.scans.frames import RejectedScan
+from fusc_pipeline.scans.walk import FILE_META, LONG_VRS, UNDEFINED, VRS, walked
 
 TAGS = [
     "SOPClassUID", "ImageType", "Modality", "Manufacturer", "ManufacturerModelName", "PatientID", "StudyInstanceUID",
@@ -43,13 +42,9 @@ TAGS = [
     "SegmentedGreenPaletteColorLookupTableData", "SegmentedBluePaletteColorLookupTableData",
 ]  # fmt: skip
 _SEQUENCES = frozenset({"SequenceOfUltrasoundRegions", "ModalityLUTSequence"})
+# All of them but sequences: those are left out of a header that is written wrong.
+_WANTED = frozenset(tag_for_keyword(keyword) for keyword in TAGS if keyword not in _SEQUENCES)
 _PIXEL_DATA, _FLOATING = 0x7FE00010, (0x7FE00008, 0x7FE00009)
-_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
-_UNDEFINED = 0xFFFFFFFF
-_VRS = frozenset(vr.value.encode() for vr in VR)
-_LONG_VRS = frozenset(vr.value.encode() for vr in EXPLICIT_VR_LENGTH_32)
-_MOST_ELEMENTS = 100_000
-_META = b"\x02\x00\x00\x00UL\x04\x00"
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 # The first element of a data set without a head: (0008,00xx), of these, with a short value of plain text.
 _FIRST = frozenset({0x0001, 0x0005, 0x0008, 0x0012, 0x0013, 0x0014, 0x0016, 0x0018})
@@ -86,7 +81,7 @@ def begins_dicom(head: bytes) -> bool:
     Also, without that preamble, a file meta group, or a data set's first element where it is one without doubt:
     pydicom's `force` would take almost any bytes for one.
     """
-    return head[128:132] == b"DICM" or head[:8] == _META or _begins_bare(head)
+    return head[128:132] == b"DICM" or head[:8] == FILE_META or _begins_bare(head)
 
 
 def _begins_bare(head: bytes) -> bool:
@@ -115,7 +110,7 @@ def read_header(delivered: BinaryIO, max_bytes: int) -> Header:
     except MemoryError:
         raise RejectedScan("damaged", "an attribute longer than any file") from None
     except (OSError, EOFError, ValueError, NameError, struct.error, RecursionError):
-        dataset = _walked(stream, announced)
+        dataset = walked(stream, announced, _WANTED)
         notes.append("a part of the header is written wrong and was left out")
     implicit, little = _encoding_of(dataset)
     if announced is None:
@@ -129,7 +124,7 @@ def read_header(delivered: BinaryIO, max_bytes: int) -> Header:
     pixels = _pixel_element(stream, implicit, little)
     if pixels is None and _mentions_pixels(stream):
         # A length that is wrong leads past the picture; then that is what is wrong, not that there is none.
-        _walked(stream, announced)
+        walked(stream, announced, _WANTED)
     if unknown and pixels is not None and pixels.length is None:
         announced = _syntax_of(stream, pixels)
     return Header(stream, dataset, announced, pixels, not dataset.preamble and not dataset.file_meta, notes)
@@ -142,7 +137,7 @@ def _with_head(delivered: BinaryIO, max_bytes: int, notes: list[str]) -> tuple[B
     delivered.seek(0)
     if head[128:132] != b"DICM":
         notes.append("the file has no DICOM preamble")
-        if head[:8] != _META:
+        if head[:8] != FILE_META:
             return delivered, None
         if _DEFLATED in head:
             raise RejectedScan("unsupported_encoding", "a deflated data set without a preamble")
@@ -191,16 +186,16 @@ def _pixel_element(stream: BinaryIO, implicit: bool, little: bool) -> PixelEleme
         raise RejectedScan("unsupported_pixels", "pixel data of floating point numbers")
     if tag != _PIXEL_DATA:
         return None
-    explicit = not implicit and head[4:6] in _VRS
+    explicit = not implicit and head[4:6] in VRS
     if not explicit:
         offset, length, vr = start + 8, struct.unpack(order + "I", head[4:8])[0], None
-    elif head[4:6] not in _LONG_VRS:
+    elif head[4:6] not in LONG_VRS:
         offset, length, vr = start + 8, struct.unpack(order + "H", head[6:8])[0], head[4:6].decode()
     elif len(head) < 12:
         return None
     else:
         offset, length, vr = start + 12, struct.unpack(order + "I", head[8:12])[0], head[4:6].decode()
-    if length == _UNDEFINED:
+    if length == UNDEFINED:
         return PixelElement(offset, None, max(0, end - offset), vr)
     return PixelElement(offset, length, min(length, max(0, end - offset)), vr)
 
@@ -217,88 +212,3 @@ def _syntax_of(stream: BinaryIO, pixels: PixelElement) -> UID:
                 return JPEGLosslessSV1 if found.lossless else JPEGBaseline8Bit
             return JPEGLSLossless if found.kind == "jpeg-ls" else JPEG2000
     raise RejectedScan("damaged", "compressed pixel data whose transfer syntax is not given")
-
-
-def _walked(stream: BinaryIO, announced: UID | None) -> Dataset:
-    """The allow-listed attributes but for sequences, by walking over the elements; the stream is left at the pixels.
-
-    An undefined length ends at its sequence's end, whether or not its items end. Raises RejectedScan `damaged` when
-    that does not lead to the pixel data.
-    """
-    start = _data_set_starts(stream)
-    stream.seek(start)
-    implicit = stream.read(6)[4:] not in _VRS
-    order = ">" if announced == ExplicitVRBigEndian else "<"
-    wanted = {tag_for_keyword(keyword) for keyword in TAGS if keyword not in _SEQUENCES}
-    kept, here, end, last = [], start, stream.seek(0, 2), 0
-    for _ in range(_MOST_ELEMENTS):
-        tag, length, value = _element_head(stream, here, implicit, order)
-        if tag is None or tag >= _PIXEL_DATA:
-            break
-        if tag <= last or (length != _UNDEFINED and value + length > end):
-            raise RejectedScan("damaged", "the header cannot be read to its end")
-        last = tag
-        after = _past_sequence(stream, value, implicit, order) if length == _UNDEFINED else value + length
-        if tag in wanted and length != _UNDEFINED:
-            stream.seek(here)
-            kept.append(stream.read(after - here))
-        here = after
-    head = bytes(128) + b"DICM"
-    syntax = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian if order == "<" else ExplicitVRBigEndian
-    named = (
-        struct.pack("<HH2sH", 2, 0x10, b"UI", len(syntax) + len(syntax) % 2) + syntax.encode() + bytes(len(syntax) % 2)
-    )
-    group = _META + struct.pack("<I", len(named))
-    dataset = pydicom.dcmread(io.BytesIO(head + group + named + b"".join(kept)), specific_tags=TAGS)
-    stream.seek(here)
-    return dataset
-
-
-def _data_set_starts(stream: BinaryIO) -> int:
-    """Where the data set begins: after the preamble and the file meta group."""
-    stream.seek(0)
-    here = 132 if stream.read(132)[128:] == b"DICM" else 0
-    for _ in range(_MOST_ELEMENTS):
-        tag, length, value = _element_head(stream, here, False, "<")
-        if tag is None or tag >> 16 != 2:
-            break
-        here = value + length
-    return here
-
-
-def _element_head(stream: BinaryIO, here: int, implicit: bool, order: str) -> tuple[int | None, int, int]:
-    """(tag, length of its value, where that begins) of the element at `here`; None at the end of the file."""
-    stream.seek(here)
-    head = stream.read(12)
-    if len(head) < 8:
-        return None, 0, here
-    group, element = struct.unpack(order + "HH", head[:4])
-    tag = group << 16 | element
-    if implicit or group == 0xFFFE or head[4:6] not in _VRS:
-        return tag, struct.unpack(order + "I", head[4:8])[0], here + 8
-    if head[4:6] not in _LONG_VRS:
-        return tag, struct.unpack(order + "H", head[6:8])[0], here + 8
-    if len(head) < 12:
-        return None, 0, here
-    return tag, struct.unpack(order + "I", head[8:12])[0], here + 12
-
-
-def _past_sequence(stream: BinaryIO, here: int, implicit: bool, order: str) -> int:
-    """Where the element after a sequence of undefined length begins; sequences within it are walked through."""
-    depth = 1
-    for _ in range(_MOST_ELEMENTS):
-        tag, length, value = _element_head(stream, here, implicit, order)
-        if tag is None:
-            break
-        here = value
-        if tag == _SEQUENCE_END:
-            depth -= 1
-            if depth == 0:
-                return here
-        elif tag in (_ITEM, _ITEM_END):
-            here += length if length != _UNDEFINED else 0
-        elif length == _UNDEFINED:
-            depth += 1
-        else:
-            here += length
-    raise RejectedScan("damaged", "a sequence in the header has no end")

@@ -6,48 +6,14 @@ is missing or wrong: a wrong picture is worse than none.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from pydicom.dataset import Dataset
 from pydicom.pixels import convert_color_space
 from pydicom.pixels.utils import expand_ybr422
 
 from fusc_pipeline.scans import evidence
-from fusc_pipeline.scans.frames import ReadLimits, RejectedScan
-
-GREY = frozenset({"MONOCHROME1", "MONOCHROME2"})
-COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
-PALETTE = "PALETTE COLOR"
-# Rows or columns of the smallest picture that can be a scan.
-_SMALLEST = 16
-
-
-@dataclass(frozen=True)
-class Claims:
-    """What the header says of the pixels; None: not given, or no number. photometric: in capitals, "" for none."""
-
-    rows: int
-    columns: int
-    photometric: str
-    samples: int | None
-    planar: int | None
-    frames: int | None
-    allocated: int | None
-    stored: int | None
-    high: int | None
-    signed: int | None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.rows, self.columns
-
-    @property
-    def colours(self) -> str | None:
-        """What the photometric interpretation says three samples are: "RGB", "YBR" or None."""
-        if self.photometric not in COLOUR:
-            return None
-        return "RGB" if self.photometric == "RGB" else "YBR"
+from fusc_pipeline.scans.claims import COLOUR, GREY, PALETTE, Claims
+from fusc_pipeline.scans.frames import RejectedScan
 
 
 @dataclass(frozen=True)
@@ -95,43 +61,6 @@ class Layout:
         if self.planar:
             return np.ascontiguousarray(np.moveaxis(values.reshape(3, *self.size), 0, -1))
         return values.reshape(*self.size, 3)
-
-
-def read_claims(header: Dataset) -> Claims:
-    """Raises RejectedScan `damaged` where rows or columns are missing or no numbers."""
-    sides = {name: whole_number(header, name) for name in ("Rows", "Columns")}
-    missing = [name for name, value in sides.items() if value is None]
-    if missing:
-        raise RejectedScan("damaged", f"{' and '.join(missing)} missing, or no number")
-    photometric = text_of(header, "PhotometricInterpretation")
-    return Claims(
-        sides["Rows"],
-        sides["Columns"],
-        (photometric or "").upper(),
-        whole_number(header, "SamplesPerPixel"),
-        whole_number(header, "PlanarConfiguration"),
-        whole_number(header, "NumberOfFrames"),
-        whole_number(header, "BitsAllocated"),
-        whole_number(header, "BitsStored"),
-        whole_number(header, "HighBit"),
-        whole_number(header, "PixelRepresentation"),
-    )
-
-
-def check_claims(claims: Claims, limits: ReadLimits) -> None:
-    """Refuse what is not supported or over a limit, whatever the data are. Absent claims pass."""
-    samples, allocated = claims.samples, claims.allocated
-    known = claims.photometric in GREY | COLOUR | {PALETTE, ""}
-    if not known or samples not in (None, 1, 3) or allocated not in (None, 8, 16):
-        raise RejectedScan("unsupported_pixels", f"{samples} samples of {claims.stored} in {allocated} bits")
-    limits.check_frame(
-        claims.rows, claims.columns, 3 * (allocated or 8) // 8 if samples == 3 else (allocated or 8) // 8
-    )
-    if min(claims.size) < _SMALLEST:
-        raise RejectedScan("no_scan", f"the picture is {claims.columns} x {claims.rows} pixels")
-    if claims.frames is not None and claims.frames < 0:
-        raise RejectedScan("damaged", f"claims {claims.frames} frames")
-    limits.choose_frames(max(1, claims.frames or 1))
 
 
 def native_layout(
@@ -301,7 +230,9 @@ def _check_reading(claims: Claims, layout: Layout, length: int, read: Callable[[
         others += [("Columns", replace(layout, size=(rows, width), planar=planar)) for planar in {layout.planar, False}]
     if layout.frames > claimed and layout.frames % 2 == 0 and not layout.in_pairs:
         others.append(("Rows", replace(layout, size=(2 * rows, columns))))
-    own = _shown(layout, read, 0) if others or disagree else np.zeros(layout.size)
+    if not (others or disagree or layout.frames > claimed):
+        return
+    own = _shown(layout, read, 0)
     if disagree and not evidence.is_plausible(own):
         raise RejectedScan("unsupported_pixels", "SamplesPerPixel contradicts the pixel data")
     for name, other in others:
@@ -311,8 +242,8 @@ def _check_reading(claims: Claims, layout: Layout, length: int, read: Callable[[
         if evidence.roughness(own) > 1.2 * evidence.roughness(shown) or _is_greyer(shown, own):
             raise RejectedScan("unsupported_pixels", f"{name} contradicts the pixel data")
     if layout.frames > claimed:
-        own = evidence.roughness(_shown(layout, read, 0))
-        if any(evidence.roughness(_shown(layout, read, index)) > 2 * own for index in range(claimed, layout.frames)):
+        usual = 2 * evidence.roughness(own)
+        if any(evidence.roughness(_shown(layout, read, index)) > usual for index in range(claimed, layout.frames)):
             raise RejectedScan("damaged", "more pixel data than NumberOfFrames says, which is no picture")
         few = [_shown(layout, read, index) for index in range(min(layout.frames, claimed + 2))]
         if any(map(_goes_on, few, few[1:])):
@@ -332,24 +263,3 @@ def _goes_on(upper: np.ndarray, lower: np.ndarray) -> bool:
     usual = float(np.abs(np.diff(upper.astype(np.float32), axis=0)).mean())
     spread = float(last.reshape(len(last), -1).std(axis=0).mean())
     return spread > 2 * usual and float(np.abs(last - first).mean()) < 0.5 * spread
-
-
-def whole_number(header: Dataset, keyword: str) -> int | None:
-    """A numeric attribute, or None when it is missing, empty, has several values or is no whole number."""
-    value = value_of(header, keyword)
-    try:
-        return None if value is None or value == "" or isinstance(value, (list, tuple)) else int(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def text_of(header: Dataset, keyword: str) -> str | None:
-    return str(value_of(header, keyword) or "").strip().strip("\0").strip() or None
-
-
-def value_of(header: Dataset, keyword: str) -> Any:
-    """An attribute's value; None where pydicom cannot make one of its bytes."""
-    try:
-        return header.get(keyword)
-    except (ValueError, TypeError, AttributeError, NotImplementedError, KeyError, IndexError, OSError, ArithmeticError):
-        return None
