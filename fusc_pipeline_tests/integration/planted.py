@@ -384,6 +384,8 @@ def write_bad(folder: Path, frame: np.ndarray) -> None:
     for name, ds, syntax in _bad_datasets(small):
         path = save(home / f"{STEM}_{name}.dcm", ds, syntax)
         path.write_bytes(path.read_bytes().replace(_PLACE, STEM.encode()))
+    for name, content in _surrounded(np.ascontiguousarray(frame[::2, ::2, 0])):
+        (home / f"{STEM} {name}.dcm").write_bytes(content)
     (home / f"{STEM}.{SHORT_STEM.lower()}").write_text(STEM)
     (home / f"again {STEM}.png").write_bytes(png_bytes(frame))
     (home / f"once more {STEM}.png").write_bytes(png_bytes(frame))
@@ -400,6 +402,34 @@ def _with_syntax(data: bytes, syntax: bytes) -> bytes:
     new = syntax + b"\0" * (len(syntax) % 2)
     group = struct.pack("<I", int.from_bytes(data[140:144], "little") + len(new) - old)
     return data[:140] + group + data[144:here] + struct.pack("<H", len(new)) + new + data[here + 2 + old :]
+
+
+def _surrounded(grey: np.ndarray) -> Iterator[tuple[str, bytes]]:
+    """Pixel data that is empty, cut or said to be longer than it is, between private groups full of a name."""
+    for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian):
+        implicit, order = syntax == ImplicitVRLittleEndian, ">" if syntax == ExplicitVRBigEndian else "<"
+        ds = dataset(grey)
+        for group in (0x7FDF, 0x7FE1):
+            block = ds.private_block(group, f"{STEM} RAWDATA", create=True)
+            block.add_new(1, "OB", STEM.encode() * (3 * grey.size // len(STEM)))
+        stream = io.BytesIO()
+        ds.file_meta = pydicom.dataset.FileMetaDataset()
+        ds.file_meta.TransferSyntaxUID = syntax
+        pydicom.dcmwrite(stream, ds, implicit_vr=implicit, little_endian=order == "<", enforce_file_format=True)
+        data = stream.getvalue()
+        head = struct.pack(order + "HH", 0x7FE0, 0x0010) + (b"" if implicit else b"OB\0\0")
+        at = data.index(head + struct.pack(order + "I", grey.size)) + len(head)
+        for way, kept, said in (
+            ("empty", 0, 0),
+            ("half", grey.size // 2, grey.size // 2),
+            ("longer", grey.size, 2 * grey.size),
+            ("far longer", grey.size, 2 * grey.size + 1001),
+        ):
+            value = data[at + 4 : at + 4 + kept]
+            yield (
+                f"{way} {syntax[-2:]}",
+                data[:at] + struct.pack(order + "I", said) + value + data[at + 4 + grey.size :],
+            )
 
 
 def _bad_bytes(small: np.ndarray) -> Iterator[tuple[str, bytes]]:

@@ -226,7 +226,7 @@ def planted_in(run: Run) -> dict[str, int]:
     paths = [path.relative_to(run.deliveries).as_posix() for path in run.deliveries.rglob("*")]
     identities = [PATIENT, normalise_subject(PATIENT), UID, DAY, *paths, *(path.rpartition("/")[2] for path in paths)]
     identities += [f"{PATIENT}{number}" for number in range(run.frames)] + [str(run.deliveries)]
-    words = [word[:5] for text in BURNT for word in text.split() if len(word) > 4]
+    words = [word[:6] for text in BURNT for word in text.split() if len(word) > 4]
     return counted(Search(identities, words).tree(run.watched, exempt=[run.data / "private"]))
 
 
@@ -255,6 +255,16 @@ def hidden_forms(text: str) -> list[bytes]:
         plain, plain.lower(), plain.title(), plain[::-1], plain.hex().encode(), plain.hex().upper().encode(),
         plain.lower().hex().encode(), *packed, *codes, "".join(f"%{c:02X}" for c in plain).encode(),
     ]  # fmt: skip
+
+
+def test_no_byte_around_the_pixels_became_a_pixel(finished):
+    """Bytes beyond an element, or within one whose length is wrong, would stand in the rows of a picture as such."""
+    pictures = finished.column("scans", "png") + [i["bytes"] for i in finished.column("clean_images", "image") if i]
+    for picture in pictures:
+        with Image.open(io.BytesIO(picture)) as image:
+            assert STEM.encode() not in np.asarray(image).tobytes()
+    reasons = finished.column("rejected_scans", "reason")
+    assert {"empty_picture", "truncated", "damaged"} <= set(reasons)
 
 
 def test_pictures_that_leave_carry_pixels_and_nothing_else(finished):
