@@ -24,6 +24,7 @@ REASONS: dict[str, str] = {
     "not_a_file": "not a regular file (a pipe, socket or device); remove it from the batch",
     "link": "a link that leaves the batch folder, or a link to a folder; deliver the file itself",
     "not_an_image": "the content is neither DICOM, PNG, JPEG nor TIFF; remove it from the batch",
+    "no_dicom_head": "a DICOM data set without its head, it seems; write it as a DICOM file (dcmconv -f +F IN OUT)",
     "truncated": "the file ends before its picture does; copy it again from its source",
     "damaged": "the content contradicts its own header or cannot be decoded; export it again",
     "too_many_pixels": "the header claims more pixels than the limit; raise max_pixels or max_decoded_bytes if real",

@@ -84,6 +84,12 @@ def begins_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM" or head[:8] == FILE_META or _begins_bare(head)
 
 
+def resembles_dicom(head: bytes) -> bool:
+    """Whether bytes that `begins_dicom` does not know may still be a data set without its head: group 0008 first."""
+    little, big = head[:2] == b"\x08\0" and head[3:4] == b"\0", head[:3] == b"\0\x08\0"
+    return (little or big) and (head[4:6] in VRS or (little and head[6:8] == b"\0\0"))
+
+
 def _begins_bare(head: bytes) -> bool:
     if len(head) < 16 or head[:2] != b"\x08\x00":
         return False

@@ -38,7 +38,9 @@ def read_scan(path: Path, limits: ReadLimits | None = None) -> Iterator[Frame]:
             raise RejectedScan("too_large", f"{size} bytes, more than {limits.max_file_bytes}")
         kind = sniff(path)
         if kind is None:
-            raise RejectedScan("not_an_image")
+            with open(path, "rb") as stream:
+                bare = header.resembles_dicom(stream.read(_MAGIC_BYTES))
+            raise RejectedScan("no_dicom_head" if bare else "not_an_image")
         yield from dicom.read_dicom(path, limits) if kind == "dicom" else raster.read_raster(path, kind, limits)
     except OSError as error:
         # The message of an OSError quotes the path, and paths name patients.

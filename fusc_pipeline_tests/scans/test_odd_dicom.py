@@ -198,10 +198,19 @@ def test_without_preamble_or_head(tmp_path, colour, frames):
         assert same(found[-1].pixels, as_grey_if_equal(pictures(file)[-1]), file)
 
 
-def test_what_is_no_bare_data_set(tmp_path):
-    for data in (b"\x08\0\x16\0" + bytes(200), b"\x08\0\x05\0CS\x08\0\x01\x02\x03\x04" + bytes(200), bytes(400)):
+def test_what_is_no_bare_data_set_for_sure(tmp_path):
+    """Told how to be made one, where it may be; a picture of another kind that has no head is no ultrasound."""
+    binary = b"\x08\0\x05\0CS\x08\0\x01\x02\x03\x04" + bytes(200)
+    big = written(told(BIG))
+    for data in (b"\x08\0\x16\0" + bytes(200), binary, big[big.index(b"\0\x08\0\x16UI") :]):
         (tmp_path / "a").write_bytes(data)
         assert sniff(tmp_path / "a") is None
+        found = refusal(tmp_path, data)
+        assert (found.reason, "dcmconv" in found.detail) == ("no_dicom_head", True)
+    assert refusal(tmp_path, bytes(400)).reason == refusal(tmp_path, b"\x08 words").reason == "not_an_image"
+    data = written(told())
+    data = data[data.index(b"\x08\0\x16\0") :]
+    assert refusal(tmp_path, data.replace(b"CS\2\0US", b"CS\2\0OT")).reason == "not_ultrasound"
 
 
 @pytest.mark.parametrize(("centre", "width"), [(2048, 0), (0, 0), ("0.5", "0.5"), (2048, 1), ("", ""), (100, -5)])

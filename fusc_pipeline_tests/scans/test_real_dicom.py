@@ -60,7 +60,8 @@ OTHERS = {
     "not_ultrasound": 148,
     "no_scan": 59,
     "no_pixels": 21,
-    "not_an_image": 14,
+    "not_an_image": 13,
+    "no_dicom_head": 1,
     "unsupported_pixels": 6,
     "damaged": 2,
 }
