@@ -39,6 +39,7 @@ class Scan:
     subject_key: str
     subject_source: str
     machine: str | None
+    study_key: str | None = None
     content: str = "b_mode"
 
 
@@ -62,6 +63,7 @@ def clean_scan(scan: Scan, cleaning: Cleaning = Cleaning()) -> dict[str, Any]:
         "image_id": scan.image_id,
         "subject_key": scan.subject_key,
         "subject_source": scan.subject_source,
+        "study_key": scan.study_key,
         "machine": scan.machine,
         "image": None,
         "height": None,

@@ -1,4 +1,5 @@
-"""Train/test division: by subject, stratified by view (the paper: "randomly by subject and view", 80/20).
+"""Train/test division: by subject, stratified by view (the paper: "randomly by subject and view", 80/20). Subjects that
+share a study are one.
 
 Whether a subject is held out depends on the subjects themselves, not on the order in which they were delivered, and
 little on how many there are: most of a grown corpus's test subjects were test subjects before, so that an earlier model
@@ -7,7 +8,7 @@ can be scored on images it never trained on.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fusc_pipeline.errors import BadInput
 
@@ -52,6 +53,28 @@ def split_by_subject(
     if not held_out:  # each subject alone is more than twice the share: take the smallest
         held_out.add(min(names, key=lambda name: (images[name][_ALL], _rank(name, seed), name)))
     return ["test" if name in held_out else "train" for name in subjects]
+
+
+def joined_subjects(links: Iterable[tuple[str, str | None, str]]) -> dict[str, str]:
+    """Subject key -> the smallest key of all subjects it is joined with: those of one study, or of one image.
+
+    links: (subject, study or None, image) of each frame. A tool that blanks the patient id of some files of a study
+    makes two subjects of one person; so does a frame that was delivered again under another name. A study that joins a
+    train subject and a test subject moves one of them: the smallest key's place in the order decides.
+    """
+    first: dict[str, str] = {}
+
+    def find(subject: str) -> str:
+        while first.setdefault(subject, subject) != subject:
+            first[subject] = subject = first[first[subject]]
+        return subject
+
+    holder: dict[tuple[str, str], str] = {}
+    for subject, study, image in links:
+        for place in (("image", image), *([("study", study)] if study else [])):
+            small, large = sorted((find(subject), find(holder.setdefault(place, subject))))
+            first[large] = small
+    return {subject: find(subject) for subject in first}
 
 
 _ALL = None  # the stratum that every image is in, beside its own

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusc_pipeline.errors import BadInput
-from fusc_pipeline.splitting import split_by_subject
+from fusc_pipeline.splitting import joined_subjects, split_by_subject
 
 images = st.lists(
     st.tuples(st.integers(0, 12), st.sampled_from([None, "Brain", "Femur", "Spine"])), min_size=2, max_size=80
@@ -82,3 +82,40 @@ def test_shares_are_kept_with_few_subjects():
     for view in set(views):
         mine = [s for s, v in zip(splits, views, strict=True) if v == view]
         assert mine.count("test") / len(mine) == pytest.approx(0.2, abs=0.12), view
+
+
+links = st.lists(
+    st.tuples(st.integers(0, 9), st.none() | st.integers(0, 6), st.integers(0, 40)).map(
+        lambda row: (f"s{row[0]}", None if row[1] is None else f"t{row[1]}", f"i{row[2]}")
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(links)
+def test_subjects_that_share_a_study_or_an_image_are_joined_and_no_others(rows):
+    """Against a slow oracle: joining until nothing changes any more."""
+    groups = {subject: {subject} for subject, _, _ in rows}
+    for _ in rows:
+        for one, study, image in rows:
+            for other, same, again in rows:
+                if image == again or (study is not None and study == same):
+                    groups[one] |= groups[other]
+                    groups[other] |= groups[one]
+    assert joined_subjects(rows) == {subject: min(group) for subject, group in groups.items()}
+
+
+@settings(deadline=None, max_examples=60)
+@given(links, st.integers(0, 3))
+def test_no_study_is_on_both_sides(rows, seed):
+    joined = joined_subjects(rows)
+    if len(set(joined.values())) < 2:
+        return
+    splits = split_by_subject([joined[subject] for subject, _, _ in rows], [None] * len(rows), 0.2, seed)
+    for place in (1, 2):
+        sides: dict[str, set[str]] = {}
+        for row, split in zip(rows, splits, strict=True):
+            if row[place] is not None:
+                sides.setdefault(row[place], set()).add(split)
+        assert all(len(found) == 1 for found in sides.values())

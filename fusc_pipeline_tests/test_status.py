@@ -66,7 +66,7 @@ def as_planned(store: Store, batches: list[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "a.png").write_bytes(b"x")
         inbox.register(batch, folder)
-        inbox.remember_names(batch, {"k": "a.png"})
+        inbox.remember_names(batch, {"k": "a.png"}, {})
         for asset in ("scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images"):
             plan = plan_asset(definitions.resolve_assets_def(asset), resource, batch)
             old = store.require(asset, batch)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from fusc_pipeline.defs.dataset import also_known_as
 from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.models import WEIGHTS, log_device
@@ -49,7 +50,7 @@ def build_candidate(
     table, vectors = _images(files, row.name, encoder, n_clusters, seed)
     ids, splits = np.array(table.column("image_id").to_pylist()), np.array(table.column("split").to_pylist())
     clusters, confidences = table.column("cluster").to_numpy(), table.column("confidence").to_numpy()
-    seen = _seen_before(context, files, encoder)
+    seen = also_known_as(files, _seen_before(context, files, encoder))
     new = np.array([subject not in seen for subject in table.column("subject_key").to_pylist()])
     train, test = splits == "train", splits == "test"
     held_out = test & new if (test & new).any() else test

@@ -46,7 +46,7 @@ class CleanImagesConfig(ParallelConfig):
     deps=["scans", "burned_in_text"],
     group_name="text",
     kinds={"opencv", "parquet"},
-    code_version="2",
+    code_version="3",
     metadata=column_schema("clean_images"),
 )
 def clean_images(
@@ -125,7 +125,7 @@ def _of_this_batch(files: Store, batch: str) -> tuple[dict[str, str], Facts]:
     """Of each scan, in order: what decides how it is cleaned beside its pixels (empty for the common case), and whose
     it is here. The same frame can come with another patient, and with DICOM's region or without, in another batch."""
     region = ["region_x0", "region_y0", "region_x1", "region_y1"]
-    facts = ["subject_key", "subject_source", "machine"]
+    facts = ["subject_key", "subject_source", "study_key", "machine"]
     table = files.table("scans", batch, ["image_id", "content", "region_source", *region, *facts])
     words = files.table("burned_in_text", batch, ["image_id", "word"]).to_pylist()
     unread = {row["image_id"] for row in words if row["word"] == UNREAD}
@@ -154,7 +154,7 @@ def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> I
         elif row["word"] != NO_WORD:
             word = Word(row["x0"], row["y0"], row["x1"], row["y1"], "", row["confidence"])
             by_image.setdefault(row["image_id"], []).append(word)
-    columns = ["image_id", "png", "subject_key", "subject_source", "machine", "content", "region_source"]
+    columns = ["image_id", "png", "subject_key", "subject_source", "study_key", "machine", "content", "region_source"]
     columns += ["region_x0", "region_y0", "region_x1", "region_y1"]
     wanted = pc.field("image_id").isin(pa.array(ids))
     for piece in scans.to_batches(columns=columns, filter=wanted, batch_size=16):
@@ -167,6 +167,7 @@ def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> I
                 words=None if row["image_id"] in unread else tuple(by_image.get(row["image_id"], ())),
                 subject_key=row["subject_key"],
                 subject_source=row["subject_source"],
+                study_key=row["study_key"],
                 machine=row["machine"],
                 content=row["content"],
             )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fusc_pipeline.defs.dataset import also_known_as
 from fusc_pipeline.defs.models import log_device
 from fusc_pipeline.defs.served import apply_bundle
 from fusc_pipeline.defs.tables import label_numbers
@@ -28,6 +29,7 @@ def compare_models(
     before = in_service.table(["image_id", "subject_key", "split", "cluster"])
     trained_on = {r["subject_key"] for r in before.to_pylist() if r["split"] == "train"}
     trained_on.update(in_service.facts.trained_on, candidate.facts.trained_on)
+    trained_on = also_known_as(files, trained_on)
     test = [split == "test" for split in table.column("split").to_pylist()]
     fair = [t and s not in trained_on for t, s in zip(test, table.column("subject_key").to_pylist(), strict=True)]
     images = table.filter(pa.array(fair))

@@ -36,7 +36,7 @@ class CorpusConfig(AssetConfig):
     deps=["scans", "pseudo_labels", "clean_images"],
     group_name="dataset",
     kinds={"parquet"},
-    code_version="3",
+    code_version="4",
     metadata=column_schema("corpus"),
 )
 def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: StoreResource) -> dg.MaterializeResult:
@@ -59,25 +59,28 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
     def produce(draft):
         import pyarrow.parquet as pq
 
-        from fusc_pipeline.splitting import split_by_subject
+        from fusc_pipeline.splitting import joined_subjects, split_by_subject
 
         rows: dict[str, dict] = {}
+        links: list[tuple[str, str | None, str]] = []
         again = 0
         for batch in batches:
             labels = files.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
             views = {row["image_id"]: row["view"] for row in labels}
             own = own_facts(files, batch)
-            columns = ["image_id", "subject_key", "machine", "quarantined"]
+            columns = ["image_id", "subject_key", "study_key", "machine", "quarantined"]
             for row in files.table("clean_images", batch, columns).to_pylist():
                 if row["quarantined"] is not None:
                     continue
                 again += row["image_id"] in rows
+                # Also of an image that another batch brought before: the two deliveries are one subject's then.
+                links.append((row["subject_key"], row["study_key"], row["image_id"]))
                 rows.setdefault(
                     row["image_id"],
                     {
                         "image_id": row["image_id"],
                         "scan_batch": batch,
-                        "subject_key": row["subject_key"],
+                        "own_subject_key": row["subject_key"],
                         "machine": row["machine"],
                         "view": views.get(row["image_id"]),
                         **own.get(row["image_id"], {"own_label": None, "own_split": None}),
@@ -98,6 +101,9 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
                 "quarantined column of clean_images, or add a batch with `fusc add-batch <folder>`"
             )
         ordered = sorted(rows.values(), key=lambda row: row["image_id"])
+        joined = joined_subjects(links)
+        for row in ordered:
+            row["subject_key"] = joined[row["own_subject_key"]]
         splits = split_by_subject(
             [r["subject_key"] for r in ordered], [r["view"] for r in ordered], config.test_share, config.seed
         )
@@ -169,6 +175,12 @@ def own_facts(files: Store, batch: str) -> dict[str, dict]:
     require_whole(files, record, "what its data set says of its images is not known")
     rows = files.table("scans", batch, ["image_id", "own_label", "own_split"]).to_pylist()
     return {row.pop("image_id"): row for row in rows if row["own_label"] or row["own_split"]}
+
+
+def also_known_as(files: Store, subjects: set[str]) -> set[str]:
+    """These subjects of an earlier corpus, and what the present one calls those that were joined with others since."""
+    rows = files.table("corpus", columns=["subject_key", "own_subject_key"]).to_pylist()
+    return subjects | {row["subject_key"] for row in rows if row["own_subject_key"] in subjects}
 
 
 def _describe(rows: list[dict], batches: int, again: int) -> dict:

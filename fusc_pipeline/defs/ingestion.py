@@ -80,6 +80,7 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
             "files": reading.report.delivered,
             "files_reused": reading.reused,
             "archives": reading.report.archives,
+            "passed_over": len(reading.report.passed_over),
             "rejected": len(reading.rejected),
             "changed_while_read": changed,
             "layout": found.data_set.layout,
@@ -148,7 +149,7 @@ class _Reading:
         import pyarrow.parquet as pq
 
         pq.write_table(pa.Table.from_pylist(self.rejected, schema=REJECTED_SCANS), self._draft.path(REJECTED))
-        self._inbox.remember_names(self._batch, self.report.names)
+        self._inbox.remember_names(self._batch, self.report.names, self.report.passed_over)
 
 
 def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapping]:

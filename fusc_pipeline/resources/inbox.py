@@ -132,13 +132,19 @@ class Inbox:
         """Keep what was seen of the inbox, for the next look (names of folders are in it: owner only)."""
         self._write(self.private / "arrivals.json", dict(looks))
 
-    def remember_names(self, batch: str, names: Mapping[str, str]) -> None:
-        """Keep which file (path within the batch) stands behind each file_key, for the owner only (mode 0600)."""
+    def remember_names(self, batch: str, names: Mapping[str, str], passed_over: Mapping[str, str]) -> None:
+        """Keep which file (path within the batch) stands behind each file_key, and which were no scans to be read and
+        why, for the owner only (mode 0600)."""
         self._write(self.private / "files" / f"{batch}.json", dict(names))
+        self._write(self.private / "passed_over" / f"{batch}.json", dict(passed_over))
 
     def file_names(self, batch: str) -> dict[str, str]:
         """file_key -> path within the batch; empty when the batch was never read here."""
         return _read_json(self.private / "files" / f"{batch}.json")
+
+    def passed_over(self, batch: str) -> dict[str, str]:
+        """Path within the batch -> why the file was passed over; empty when the batch was never read here."""
+        return _read_json(self.private / "passed_over" / f"{batch}.json")
 
     def _write(self, path: Path, content: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

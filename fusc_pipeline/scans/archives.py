@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from fusc_pipeline.scans.files import SEPARATOR, BatchFile, is_passed_over
+from fusc_pipeline.scans.files import SEPARATOR, BatchFile, passed_over
 from fusc_pipeline.scans.forward import Stop
 from fusc_pipeline.scans.header import begins_dicom
 from fusc_pipeline.scans.members import ArchiveLimits, Member, is_tar_header, read_members
@@ -46,8 +46,8 @@ def unpack(archive: BatchFile, kind: str, scratch: Path, limits: ArchiveLimits |
     """The members as delivered files, in the archive's own order; each is the caller's to delete when it is done with.
 
     A member that is no regular file, is encrypted, is itself an archive, is over a limit or has a name that leads out
-    of the archive comes with `refused` set and no file. An archive that cannot be read (further) ends with itself,
-    refused with the reason; so does one without members. Hidden names and DICOMDIR are passed over as in a folder.
+    of the archive comes with `refused` set and no file; one that is no scan in a folder either comes `passed_over`. An
+    archive that cannot be read (further) ends with itself, refused with the reason; so does one without members.
     """
     limits = limits or ArchiveLimits()
     repeats: Counter[str] = Counter()
@@ -57,15 +57,18 @@ def unpack(archive: BatchFile, kind: str, scratch: Path, limits: ArchiveLimits |
             if number >= limits.max_members:
                 raise Stop("archive_limit", f"more than {limits.max_members} members")
             name = member.name.replace("\\", "/")
-            if is_passed_over(name):
-                continue
             repeats[name] += 1
             file = _as_file(archive, member, name, repeats[name])
-            given += 1
+            why = passed_over(name, b"")
+            if why and not file.refused:
+                yield replace(file, passed_over=why)
+                continue
             if file.refused is not None:
+                given += 1
                 yield file
                 continue
             file, stop = _write(file, member, scratch / f"{number:07d}", limits)
+            given += not file.passed_over
             yield file
             if stop is not None and stop.whole:
                 raise stop
@@ -90,10 +93,12 @@ def _leads_out(name: str) -> bool:
 
 def _write(file: BatchFile, member: Member, target: Path, limits: ArchiveLimits) -> tuple[BatchFile, Stop | None]:
     """The file with its bytes in `target`; or refused (cut short, an archive, over a limit), with what stopped it."""
-    written = 0
+    written, why = 0, ""
     try:
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
             for chunk in member.chunks():
+                if not written and (why := passed_over(member.name.replace("\\", "/"), chunk)):
+                    break
                 if not written and _kind(chunk[:_BLOCK]):
                     raise Stop("nested_archive", whole=False)
                 written += len(chunk)
@@ -106,4 +111,7 @@ def _write(file: BatchFile, member: Member, target: Path, limits: ArchiveLimits)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
+    if why:
+        target.unlink()
+        return replace(file, passed_over=why), None
     return replace(file, path=target, size=written, temporary=True), None

@@ -57,6 +57,8 @@ __all__ = [
 
 DEFAULT_SUBJECT_PATTERN = r"(?i)(?<![a-z])(?:patient|subject|case|pat|sub)[-_ ]?\d+"
 
+_UID = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
+
 READER_MEMORY = 2_000_000_000
 """Bytes of private memory a process that reads files may map."""
 
@@ -81,9 +83,10 @@ def iter_batch(
     files. report: filled on the way, complete at the end.
 
     subject_pattern: regular expression for the subject in a relative path (its first group, or all of it); used where
-    DICOM names no patient. workers: None reads in this process; else files are read in so many guarded ones (0: one
-    per core), a few ahead, in the same order, and a file that ends, stalls or swells its reader becomes a Rejection. A
-    picture that comes twice is taken once, from the first file that holds it. Raises BadInput for a missing or empty
+    DICOM names neither patient nor study. workers: None reads in this process; else files are read in so many guarded
+    ones (0: one per core), a few ahead, in the same order, and a file that ends, stalls or swells its reader becomes a
+    Rejection. A picture that comes twice is taken once, from the first file that holds it. Raises BadInput for a
+    missing or empty
     folder and BadSetting for a bad pattern; anything wrong with one file becomes a Rejection and the batch goes on.
     """
     limits, known = limits or ReadLimits(), known or {}
@@ -177,11 +180,15 @@ def _scan_row(frame: Frame, facts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _file_facts(file: BatchFile, frame: Frame, keys: KeyRing, pattern: re.Pattern[str]) -> dict[str, Any]:
-    """Who the file is of: the patient its data set or DICOM names, else the subject in its path, else only itself."""
+    """Who the file is of: the patient its data set or DICOM names, else its study, else the subject in its path, else
+    only itself."""
     own = file.own or OwnFacts()
     subject, source = own.subject, "dataset"
     if subject is None:
         subject, source = normalise_subject(frame.patient_id or ""), "dicom"
+    if subject is None and frame.study_uid and _UID.fullmatch(frame.study_uid):
+        # Blanking leaves the study as it was. A control character keeps it apart from any patient id.
+        subject, source = "\0study\0" + frame.study_uid, "study"
     if subject is None and (match := pattern.search(file.relative)):
         subject, source = (
             normalise_subject(match.group(1) if pattern.groups and match.group(1) else match.group()),

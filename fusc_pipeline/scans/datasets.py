@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.scans.files import SEPARATOR, BatchFile, OwnFacts, is_passed_over
+from fusc_pipeline.scans.files import SEPARATOR, BatchFile, OwnFacts, passed_over
 from fusc_pipeline.scans.forward import Stop
 from fusc_pipeline.scans.machines import machine_name
 from fusc_pipeline.scans.members import zip_member, zip_names
@@ -157,7 +157,7 @@ def _tables(files: Sequence[BatchFile]) -> Iterator[tuple[BatchFile, str | None]
         if path.name == FETAL_PLANES_TABLE:
             yield file, None
         elif path.suffix.lower() == ".zip":
-            named = (name for name in zip_names(file.path) if not is_passed_over(name))
+            named = (name for name in zip_names(file.path) if not passed_over(name, b""))
             yield from ((file, name) for name in named if PurePosixPath(name).name == FETAL_PLANES_TABLE)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fusc_pipeline.scans.archives import ArchiveLimits, archive_kind, unpack
 from fusc_pipeline.scans.datasets import DataSet
-from fusc_pipeline.scans.files import BatchFile, file_key_of, list_files
+from fusc_pipeline.scans.files import BatchFile, file_key_of, list_delivered
 from fusc_pipeline.scans.identity import KeyRing
 
 
@@ -21,12 +21,14 @@ from fusc_pipeline.scans.identity import KeyRing
 class Report:
     """What was met on the way. names: file_key -> path in the batch, private to the data's owner.
 
-    delivered: files and members of archives; archives: how many were opened.
+    delivered: files and members of archives, without those in passed_over: path in the batch, private as well -> why
+    it is no scan to be read. archives: how many were opened. Each delivered one ends as rows or with a reason.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     delivered: int = 0
     archives: int = 0
+    passed_over: dict[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
@@ -53,8 +55,11 @@ def deliver(
     Members lie in the folder `unpacked`, also after this has ended, until the caller deletes them. The data set's own
     table is no delivered file.
     """
-    for number, listed in enumerate(list_files(folder)):
+    for number, listed in enumerate(list_delivered(folder)):
         for file in _opened(listed, unpacked / str(number), limits, report):
+            if file.passed_over:
+                report.passed_over[file.relative] = file.passed_over
+                continue
             if data_set.is_table(file.relative):
                 if file.temporary:
                     file.path.unlink()
@@ -73,7 +78,7 @@ def _sweep(scratch: Path) -> None:
 def _opened(file: BatchFile, unpacked: Path, limits: ArchiveLimits, report: Report) -> Iterator[BatchFile]:
     """The file itself, or the members of an archive."""
     try:
-        kind = None if file.refused else archive_kind(file.path)
+        kind = None if file.refused or file.passed_over else archive_kind(file.path)
     except OSError:
         kind = None  # whoever reads the file meets the same error and says so
     if kind is None:

@@ -11,6 +11,16 @@ from fusc_pipeline.scans.identity import KeyRing
 
 SEPARATOR = "!/"  # between an archive's path and a member's name, where a person reads it
 _BATCH_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# Files that are no scans: markers of this program's, and what operating systems leave in every folder.
+_LEFT_BEHIND = {
+    "_ready": "marker of a finished delivery",
+    "_phantom.json": "settings of a synthetic batch",
+    ".ds_store": "left behind by macOS",
+    "thumbs.db": "left behind by Windows",
+    "desktop.ini": "left behind by Windows",
+}
+_APPLE, _APPLE_DOUBLE = "a file's attributes, left behind by macOS", b"\x00\x05\x16\x07"
+_MEDIA_DIRECTORY, _HEAD = b"1.2.840.10008.1.3.10", 1024
 _MAX_STEPS = 40  # as many links as Linux follows
 # After a dot stands a file type, or a patient's second name: only what is known as a type is kept.
 _FILE_TYPES = frozenset({
@@ -42,6 +52,7 @@ class BatchFile:
     relative: within the folder, as a person reads it. refused: a reason code known without reading the file, else
     None; found: more words for it. size: bytes, where the path does not tell them. identity: what its keyed name is
     made of, where that is not `relative`. temporary: unpacked, to be deleted after reading. own: see OwnFacts.
+    passed_over: why it is no scan to be read, in words.
     """
 
     path: Path
@@ -52,6 +63,7 @@ class BatchFile:
     found: str = ""
     temporary: bool = False
     own: OwnFacts | None = None
+    passed_over: str = ""
 
     @property
     def suffix(self) -> str:
@@ -81,9 +93,14 @@ def list_files(folder: Path) -> list[BatchFile]:
     """Every file of a batch, sorted by relative path. Raises BadInput when the folder is missing or holds none; it is
     not named, since the words go into the run history.
 
-    Hidden names, names beginning with "_" (markers) and DICOMDIR files are passed over. Links that leave the folder on
-    their way, links to folders, pipes, sockets and devices come with `refused` set. What is added later is not seen.
+    What `passed_over` names is left out. Links that leave the folder on their way, links to folders, pipes, sockets and
+    devices come with `refused` set. What is added later is not seen.
     """
+    return [file for file in list_delivered(folder) if not file.passed_over]
+
+
+def list_delivered(folder: Path) -> list[BatchFile]:
+    """As `list_files`, with the files that are passed over, marked so."""
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput("the batch's folder does not exist or is not a folder: create it and put the scans in")
@@ -91,12 +108,12 @@ def list_files(folder: Path) -> list[BatchFile]:
     found: list[BatchFile] = []
     for parent, subfolders, names in os.walk(root, onerror=_raise_unreadable):
         linked = [name for name in subfolders if os.path.islink(os.path.join(parent, name))]
-        subfolders[:] = [name for name in subfolders if not passed_over(name, is_folder=True)]
-        names = [name for name in names if not passed_over(name)]
-        for path in (Path(parent, name) for name in [*names, *(name for name in subfolders if name in linked)]):
-            found.append(BatchFile(path, path.relative_to(root).as_posix(), _refused(path, root)))
+        for path in (Path(parent, name) for name in [*names, *linked]):
+            relative, refused = path.relative_to(root).as_posix(), _refused(path, root)
+            why = "" if refused else passed_over(relative, path)
+            found.append(BatchFile(path, relative, refused, passed_over=why))
         subfolders[:] = [name for name in subfolders if name not in linked]
-    if not found:
+    if all(file.passed_over for file in found):
         raise BadInput("the batch's folder holds no scans: put DICOM, PNG, JPEG or TIFF files in")
     return sorted(found, key=lambda file: os.fsencode(file.relative))
 
@@ -106,19 +123,32 @@ def file_key_of(file: BatchFile, keys: KeyRing) -> str:
     return keys.keyed("file", os.fsencode(file.relative) if file.identity is None else file.identity)
 
 
-def passed_over(name: str, is_folder: bool = False) -> bool:
-    """Whether a file or folder of this name is no delivered scan: hidden, a marker, or DICOM's directory file.
+def passed_over(relative: str, content: Path | bytes) -> str:
+    """Why a file is no delivered scan, in words; "" for one that is read, whatever its name.
 
-    A DICOMDIR says where files lie and whose they are; both are found out from the files themselves. A folder of that
-    name may hold scans.
+    relative: its path in the batch or archive; content: the file, or its first bytes. Only a few names that programs
+    leave behind are known; a DICOMDIR says where files lie and whose they are, which the files themselves tell.
     """
-    return name.startswith((".", "_")) or (name.upper() == "DICOMDIR" and not is_folder)
+    *folders, name = [part.casefold() for part in relative.split("/") if part not in ("", ".", "..")] or [""]
+    if name in _LEFT_BEHIND:
+        return _LEFT_BEHIND[name]
+    if "__macosx" in folders and name.startswith("._"):
+        return _APPLE
+    if name.startswith("._") and _head(content).startswith(_APPLE_DOUBLE):
+        return _APPLE
+    if name == "dicomdir" and _MEDIA_DIRECTORY in _head(content):
+        return "DICOM's directory of a medium"
+    return ""
 
 
-def is_passed_over(relative: str) -> bool:
-    """`passed_over` for a path of folders and a file, as archives name their members."""
-    *folders, last = [part for part in relative.split("/") if part not in ("", ".", "..")] or [""]
-    return passed_over(last) or any(passed_over(folder, is_folder=True) for folder in folders)
+def _head(content: Path | bytes) -> bytes:
+    if isinstance(content, bytes):
+        return content[:_HEAD]
+    try:
+        with open(content, "rb") as stream:
+            return stream.read(_HEAD)
+    except OSError:
+        return b""  # whoever reads the file meets the same error and says so
 
 
 def _refused(path: Path, root: Path) -> str | None:

@@ -2,11 +2,12 @@ import io
 import os
 import re
 import shutil
+import zipfile
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -17,6 +18,7 @@ from fusc_pipeline.png import decode_png, encode_png
 from fusc_pipeline.scans import batch
 from fusc_pipeline.scans.batch import (
     Rejection,
+    Report,
     Reused,
     ScanRow,
     iter_batch,
@@ -31,6 +33,7 @@ from fusc_pipeline.schemas import REJECTED_SCANS, SCANS
 from fusc_pipeline_tests.scans.make import PATIENT_ID, PATIENT_NAME, add_region, as_rgb, dataset, save, sector
 
 KEYS = KeyRing(b"0123456789abcdef0123456789abcdef")
+SCAN, _ = sector(160, 200, r0=20, r1=140)
 
 
 def png(path, pixels):
@@ -114,6 +117,10 @@ def test_a_batch_with_everything_wrong_goes_on(delivered):
         "awayfolder": "link",
         "dangling.png": "unreadable",
         "pipe.png": "not_a_file",
+        ".hidden.png": "not_an_image",
+        "DICOMDIR": "not_an_image",
+        "_SUCCESS": "not_an_image",
+        "_later/x.png": "not_an_image",
     }
     assert set(rejected["reason"].to_pylist()) <= set(REASONS)
 
@@ -260,9 +267,81 @@ def test_a_subject_pattern_of_ones_own(tmp_path):
 def test_an_empty_or_missing_folder(tmp_path):
     with pytest.raises(BadInput, match="does not exist"):
         read(tmp_path / "nowhere")
-    (tmp_path / "_note").write_text("x")
+    (tmp_path / "_READY").write_text("x")
     with pytest.raises(BadInput, match="holds no scans"):
         read(tmp_path)
+
+
+NAMES = ["a.dcm", ".b.dcm", "_c", "_READY", ".DS_Store", "DICOMDIR", "x/Thumbs.db", "__MACOSX/._a", ".d/e", "f.zip"]
+    "a.dcm",
+    ".b.dcm",
+    "_c",
+    "_READY",
+    ".DS_Store",
+    "DICOMDIR",
+    "x/Thumbs.db",
+    "__MACOSX/._a",
+    ".d/e",
+    "f.zip",
+    "._g",
+]
+CONTENTS = ["scan", "other scan", "note", "empty", "double", "directory", "zip"]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(CONTENTS), min_size=1))
+def test_taken_and_rejected_and_passed_over_are_what_was_delivered(tmp_path_factory, delivered):
+    folder, report = tmp_path_factory.mktemp("sum"), Report()
+    made = {}
+    for name, shift in (("scan", 0), ("other scan", 3)):
+        stream = io.BytesIO()
+        Image.fromarray(np.roll(SCAN, shift, 1)).save(stream, "PNG")
+        made[name] = stream.getvalue()
+    made |= {"note": b"words", "empty": b"", "double": b"\0\5\x16\7\0\2"}
+    made["directory"] = bytes(128) + b"DICM\2\0\2\0UI\x14\x001.2.840.10008.1.3.10\0"
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("IM1", ".IM2", "_READY", "__MACOSX/._IM1", "DICOMDIR"):
+            archive.writestr(name, made["scan"] if "IM" in name else made["directory"])
+    made["zip"] = packed.getvalue()
+    for name, content in delivered.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(made[content])
+    there = sum(5 if content == "zip" and name not in LEFT else 1 for name, content in delivered.items())
+    try:
+        found = list(iter_batch(folder, KEYS, report=report))
+    except BadInput:
+        assert len(report.passed_over) in (0, there)  # nothing but markers
+        return
+    files = {outcome.row["file_key"] for outcome in found}
+    assert len(files) + len(report.passed_over) == there == report.delivered + len(report.passed_over)
+
+
+LEFT = {"_READY", ".DS_Store", "x/Thumbs.db", "__MACOSX/._a"}
+
+
+@pytest.mark.parametrize("blanked", ["", "Anonymous", "0", "XXXX", "removed"])
+def test_a_study_is_one_subject_where_the_patient_was_blanked(tmp_path, blanked):
+    for number, study in enumerate(["1.2.3.4.1", "1.2.3.4.1", "1.2.3.4.2", "", "one", "one"]):
+        ds = dataset(np.roll(SCAN, 2 * number, 1))
+        ds.PatientID, ds.StudyInstanceUID = blanked, study
+        save(tmp_path / f"subject-{number % 2}_{number}.dcm", ds)
+    rows = sorted(read(tmp_path)[0].to_pylist(), key=lambda row: row["image_id"])
+    names = names_of(tmp_path)
+    rows = {int(names[row["file_key"]][-5]): row for row in rows}
+    assert [rows[n]["subject_source"] for n in range(6)] == ["study"] * 3 + ["path"] * 3  # "one" is no UID
+    keys = [rows[n]["subject_key"] for n in range(6)]
+    assert keys[0] == keys[1] != keys[2]
+    assert keys[3] == keys[5] != keys[4]
+    assert rows[0]["subject_key"] != rows[0]["study_key"]
+
+
+def test_one_patient_in_two_character_sets_is_one_subject(tmp_path):
+    for number, charset in enumerate(["ISO_IR 100", "ISO_IR 192", "ISO_IR 148"]):
+        ds = dataset(np.roll(SCAN, 2 * number, 1))
+        ds.SpecificCharacterSet, ds.PatientID = charset, "MÜL-77"
+        save(tmp_path / f"{number}.dcm", ds)
+    assert len({row["subject_key"] for row in read(tmp_path)[0].to_pylist()}) == 1
 
 
 def test_suffixes_cannot_carry_a_name(tmp_path):

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from fusc_pipeline.errors import BadInput
-from fusc_pipeline.scans.files import list_files
+from fusc_pipeline.scans.files import list_delivered, list_files
 
 
 @pytest.fixture
@@ -60,12 +60,26 @@ def test_circles_dangling_links_and_links_to_folders(places):
     assert refusals(inside) == expected | {"folder/x.png": None, "real.png": None}
 
 
-def test_a_file_called_dicomdir_is_passed_over_but_not_a_folder(places):
+def test_a_directory_of_a_medium_is_passed_over_by_its_content(places):
     inside, _ = places
-    (inside / "dicomdir").write_bytes(b"points anywhere")
     (inside / "DICOMDIR").mkdir()
     (inside / "DICOMDIR" / "IM1").write_bytes(b"x")
-    assert set(refusals(inside)) == {"real.png", "DICOMDIR/IM1"}
+    (inside / "dicomdir").write_bytes(b"a picture, for all that its name says")
+    (inside / "cd").mkdir()
+    (inside / "cd" / "DICOMDIR").write_bytes(bytes(128) + b"DICM\2\0\2\0UI\x14\x001.2.840.10008.1.3.10\0")
+    assert set(refusals(inside)) == {"real.png", "DICOMDIR/IM1", "dicomdir"}
+
+
+def test_every_name_but_a_few_is_read(places):
+    """Hidden files, names with a leading underscore, folders of both kinds: listed with the others."""
+    inside, _ = places
+    left = {"_READY", "_PHANTOM.json", ".DS_Store", "a/.ds_store", "b/Thumbs.db", "desktop.ini", "__MACOSX/._real.png"}
+    taken = {".US.1.2.dcm", "_IM_0001", "_views/IM_2", ".study/IM_3", "-rf", "line\nbreak", "__MACOSX/real.png", "._x"}
+    for name in left | taken:
+        (inside / name).parent.mkdir(exist_ok=True)
+        (inside / name).write_bytes(b"x")
+    assert set(refusals(inside)) == taken | {"real.png"}
+    assert {file.relative for file in list_delivered(inside) if file.passed_over} == left
 
 
 def test_sockets_and_pipes_are_not_opened(places, monkeypatch):
