@@ -1,12 +1,13 @@
 """`fusc`: the verbs Dagster lacks. Everything else is `dagster asset materialize` and the UI."""
 
 import argparse
+import contextlib
 import json
 import os
 import sys
-from pathlib import Path
 
 from fusc_pipeline.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
+from fusc_pipeline.places import check_data_root, expanded
 from fusc_pipeline.scans.datasets import LAYOUTS
 from fusc_pipeline.verbs import arrivals, recovery, service, ui, upkeep
 
@@ -26,13 +27,20 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        if error.errno in DISK_ERRORS:
+            print(
+                f"fusc: {os.strerror(error.errno)} where the data root or the run history lies; nothing half-written "
+                "is visible. Make room, or let it be written, then run again",
+                file=sys.stderr,
+            )
+        elif isinstance(error.filename, str):  # a folder that this user may not enter, a file in a folder's place
+            print(
+                f"fusc: {error.filename!r}: {error.strerror}; see that it is what it should be and that this user may "
+                "use it, then run again",
+                file=sys.stderr,
+            )
+        else:
             raise
-        print(
-            f"fusc: {os.strerror(error.errno)} where the data root or the run history lies; nothing half-written is "
-            "visible. Make room, or let it be written, then run again",
-            file=sys.stderr,
-        )
         return 1
 
 
@@ -41,10 +49,15 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="verb")
 
     verb = verbs.add_parser("init", help="make the data root, the key for patient hashes and the run history")
+    verb.add_argument(
+        "--new-key",
+        action="store_true",
+        help="make a key though scans stand that were read with one that is gone: read every batch again after it",
+    )
     verb.set_defaults(verb=_init)
 
     verb = verbs.add_parser("add-batch", help="register a folder of delivered scans as a scan batch")
-    verb.add_argument("folder", type=Path)
+    verb.add_argument("folder", type=expanded)
     verb.add_argument(
         "--key",
         help="batch key; it is shown everywhere, so it must name nobody (default: the folder's name where it lies in "
@@ -67,7 +80,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("run", help="materialise the graph for one batch, or for all")
     verb.add_argument("--batch", help="batch key (default: every batch, then the corpus once)")
     verb.add_argument("--preset", help="see `fusc presets`, or a YAML file like them (default: FUSC_PRESET)")
-    verb.add_argument("--select", default="*", help="asset selection, Dagster's syntax (default: everything)")
+    verb.add_argument(
+        "--select", default="*", help="Dagster's asset selections, with commas between several (default: everything)"
+    )
     verb.add_argument("--set", action="append", default=[], metavar="ASSET.FIELD=VALUE", help="override one setting")
     verb.set_defaults(verb=_run)
 
@@ -86,12 +101,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--most", type=int, default=1000, help="labelled frames at the most (default: 1000)")
     verb.add_argument("--unlabelled", type=int, default=30, help="frames without a label (default: 30)")
     verb.add_argument("--seed", type=int, default=0, help="which frames are drawn (default: 0)")
-    verb.add_argument("--answers", type=Path, help="the file saved on the page: check it and count it")
+    verb.add_argument("--answers", type=expanded, help="the file saved on the page: check it and count it")
     verb.add_argument("--reviewer", default="reader-1", help="a key for who answered, no name (default: reader-1)")
     verb.set_defaults(verb=_audit_labels)
 
     verb = verbs.add_parser("phantom", help="write a batch of synthetic scans")
-    verb.add_argument("folder", type=Path)
+    verb.add_argument("folder", type=expanded)
     verb.add_argument("--frames", type=int, default=600)
     verb.add_argument("--subjects", type=int, default=45)
     verb.add_argument("--seed", type=int, default=0)
@@ -114,15 +129,22 @@ def _store():
 
 def _init(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.locks import exclusive
-    from fusc_pipeline.resources.history import run_history
-    from fusc_pipeline.scans.identity import create_key
+    from fusc_pipeline.resources.history import history_folders, run_history
+    from fusc_pipeline.scans.identity import KEY_VARIABLE, create_key, load_key, require_no_scans
 
+    check_data_root(write=True, make=True)
+    history_folders()
+    given = bool(os.environ.get(KEY_VARIABLE, "").strip())
+    if given:
+        load_key()  # refuses one that is none
     inbox = _store().inbox()
     inbox.private.mkdir(parents=True, exist_ok=True, mode=0o700)
     key = inbox.private / "hmac.key"
     with exclusive(inbox.root / "locks" / "init.lock", "fusc init"):
-        made = not key.exists()
+        made = not key.exists() and not given
         if made:
+            if not arguments.new_key:
+                require_no_scans(key)
             create_key(key)
     if made:
         print(f"made {key}: keep it, and keep it secret; without it patients cannot be told apart consistently")
@@ -133,12 +155,14 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _add_batch(arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.resources.history import run_history
+    from fusc_pipeline.resources.history import history_folders, run_history
     from fusc_pipeline.scans.datasets import read_data_set, view_folders
     from fusc_pipeline.scans.files import list_files, validate_batch_key
 
+    check_data_root(write=True, make=True)
+    history_folders()
     folder, inbox = arguments.folder.resolve(), _store().inbox()
-    batch = validate_batch_key(arguments.key or inbox.default_key(folder))
+    batch = validate_batch_key(inbox.default_key(folder) if arguments.key is None else arguments.key)
     inbox.check(batch, folder)
     views = view_folders(list_files(folder)) if arguments.layout == "folder_per_view" else []
     if arguments.layout is not None:
@@ -167,6 +191,7 @@ def _presets(arguments: argparse.Namespace) -> None:
 
 
 def _files(arguments: argparse.Namespace) -> None:
+    check_data_root(write=False)
     resource = _store()
     names = resource.inbox().file_names(arguments.batch)
     # A name that is no text in this locale is shown as far as it is.
@@ -190,6 +215,7 @@ def _files(arguments: argparse.Namespace) -> None:
 def _audit_labels(arguments: argparse.Namespace) -> int:
     from fusc_pipeline.audit_labels import draw_page, noise_in_words, take_answers
 
+    check_data_root(write=True)
     resource = _store()
     store, private = resource.get(), resource.inbox().private
     if arguments.answers is None:
@@ -224,9 +250,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
     folder = arguments.folder
     marker = folder / "_PHANTOM.json"
     if marker.exists():
-        if json.loads(marker.read_text()) == settings:
-            print(f"{folder} holds this phantom batch already")
-            return
+        with contextlib.suppress(ValueError):  # a marker that cannot be read is of no batch
+            if json.loads(marker.read_text()) == settings:
+                print(f"{folder} holds this phantom batch already")
+                return
         raise BadInput(f"{folder} holds another phantom batch; give another folder or remove it")
     if folder.exists() and any(folder.iterdir()):
         raise BadInput(f"{folder} is not empty; give a new folder")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.locks import holder, sign, try_lock
+from fusc_pipeline.places import named_folder, why_unusable
 
 LOCKS, MASK = "FUSC_LOCKS", "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 0.5
@@ -166,9 +167,11 @@ def installed_cards() -> list[str]:
 
 def lock_folder() -> Path:
     """Where the locks lie: the environment variable FUSC_LOCKS, else a folder of this user's in the system's temporary
-    one. Raises BadSetting when that is another user's."""
+    one. Raises BadSetting when that is another user's, or cannot be used."""
     if given := os.environ.get(LOCKS):
-        folder = Path(given)
+        folder = named_folder(LOCKS, given)
+        if why := why_unusable(folder, write=True):
+            raise BadSetting(f"{LOCKS}={given}: {why}; set it to a folder that this user may write")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
     folder = Path(tempfile.gettempdir()) / f"fusc-locks-{os.getuid()}"

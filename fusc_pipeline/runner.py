@@ -1,9 +1,11 @@
 """`fusc run`: materialise assets in this process with checked settings, and say in words what happened."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
+import pydantic
 
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
@@ -11,16 +13,23 @@ from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.defs.step import WORKER_TAG
 from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.presets import apply_setting, check_run_config, house_preset, left_out, load_preset
+from fusc_pipeline.lease import lock_folder
+from fusc_pipeline.places import check_data_root
+from fusc_pipeline.presets import apply_setting, check_known, check_run_config, house_preset, left_out, load_preset
 from fusc_pipeline.processes import ProcessMark
 from fusc_pipeline.recovery import reconcile
-from fusc_pipeline.resources.history import run_history
+from fusc_pipeline.resources.history import history_folders, run_history
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.training import checkpoint_seconds
 
 PLAIN = {"plain": {}}
 # Made from an external batch, beside its own assets.
 TESTED = "external_purity"
 SHOWN = "cluster_report"
+_EXAMPLES = (
+    "; examples: --select scans,rejected_scans, or --select '+pseudo_labels' (with what it is made from), or "
+    '--select \'key:"scans" or group:"text"\''
+)
 
 
 def run(batch: str | None, preset: str | None, selection: str, settings: Sequence[str]) -> int:
@@ -31,13 +40,17 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     Returns 0 when every asset was made and every check passed, 1 otherwise. Raises BadSetting for an unknown preset
     or key, BadInput for an unknown batch.
     """
+    check_data_root(write=True)
+    history_folders()
+    lock_folder()
+    checkpoint_seconds()
     definitions = build_definitions()
     preset = preset or house_preset()
     config = load_preset(preset) if preset else {}
     for setting in settings:
         apply_setting(config, setting)
     job = definitions.resolve_implicit_global_asset_job_def()
-    check_run_config(config, config_fields(definitions))
+    check_config(config, definitions)
     graph = definitions.resolve_asset_graph()
     keys = _selected(selection, graph, left_out(preset) if preset else [])
     with run_history() as instance:
@@ -56,31 +69,68 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
             }
             print(f"-- {'batch ' + partition if partition else 'corpus'}: {len(chosen)} assets", flush=True)
             began = time.monotonic()
-            result = job.execute_in_process(
-                instance=instance,
-                partition_key=partition,
-                asset_selection=sorted(chosen),
-                run_config=run_config,
-                tags={WORKER_TAG: ProcessMark.of().text()},
-                raise_on_error=False,
-            )
+            try:
+                result = job.execute_in_process(
+                    instance=instance,
+                    partition_key=partition,
+                    asset_selection=sorted(chosen),
+                    run_config=run_config,
+                    tags={WORKER_TAG: ProcessMark.of().text()},
+                    raise_on_error=False,
+                )
+            except dg.DagsterInvalidConfigError as error:
+                # What `check_config` lets pass, as a number in quotes; Dagster's own words go on with the whole schema.
+                told = "; ".join(one.message.split(" Expected: ")[0] for one in error.errors)
+                raise BadSetting(f"the settings are refused: {told}") from None
             if not _tell(result, time.monotonic() - began):
                 return 1
     return 0
 
 
 def _selected(selection: str, graph, without: Sequence[str]) -> set[dg.AssetKey]:
-    """The selected assets; "*" is all but those that the preset leaves out."""
+    """The selected assets; "*" is all but those that the preset leaves out.
+
+    As `dagster asset materialize --select` takes it: selections with commas between them, the union of which is meant.
+    Raises BadSetting, with an example, for what is no selection and for a part that selects nothing.
+    """
+    check_known(without, [key.to_user_string() for key in graph.materializable_asset_keys], "leave_out of the preset")
     if selection == "*":
         return {key for key in graph.materializable_asset_keys if key.to_user_string() not in without}
     everything = ", ".join(sorted(key.to_user_string() for key in graph.materializable_asset_keys))
-    try:
-        keys = dg.AssetSelection.from_string(selection).resolve(graph)
-    except dg.DagsterError as error:
-        raise BadSetting(f"--select {selection!r} is no asset selection ({error}); assets: {everything}") from error
-    if not keys:
-        raise BadSetting(f"--select {selection!r} selects no asset; assets: {everything}")
-    return set(keys)
+    keys: set[dg.AssetKey] = set()
+    for part in (part.strip() for part in selection.split(",")):
+        try:
+            found = dg.AssetSelection.from_string(part).resolve(graph)
+        except dg.DagsterError:  # its words are about syntax trees
+            raise BadSetting(f"--select {part!r} is no asset selection{_EXAMPLES}; assets: {everything}") from None
+        if not found:
+            raise BadSetting(f"--select {part!r} selects no asset; assets: {everything}{_EXAMPLES}")
+        keys |= found
+    return keys
+
+
+def check_config(config: Mapping[str, Any], definitions: dg.Definitions) -> None:
+    """Raise BadSetting for the first unknown asset or field, and for the first value of a wrong kind or out of its
+    range: before any asset is made, not when its turn comes."""
+    check_run_config(config, config_fields(definitions))
+    for name, body in (config.get("ops") or {}).items():
+        fields = (body or {}).get("config") or {}
+        kind = definitions.resolve_assets_def(name).op.compute_fn.decorated_fn.__annotations__.get("config")
+        if kind is None or _from_environment(fields):
+            continue
+        try:
+            kind(**fields)
+        except pydantic.ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join((name, *map(str, wrong["loc"])))
+            raise BadSetting(f"the setting {where} is {wrong['input']!r}: {wrong['msg']}") from None
+
+
+def _from_environment(fields: Mapping[str, Any]) -> bool:
+    """Whether any value is Dagster's `{env: NAME}`, which only Dagster resolves."""
+    return any(
+        isinstance(value, Mapping) and (set(value) == {"env"} or _from_environment(value)) for value in fields.values()
+    )
 
 
 def config_fields(definitions: dg.Definitions) -> dict[str, dict]:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._utils.schedules import is_valid_cron_schedule
 
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import plan_asset, refusal_words
-from fusc_pipeline.errors import BadInput, FuscError
+from fusc_pipeline.errors import BadInput, BadSetting, FuscError
 from fusc_pipeline.presets import house_config, house_preset
 from fusc_pipeline.resources.history import UNFINISHED
 from fusc_pipeline.resources.resource import StoreResource
@@ -37,6 +38,14 @@ def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
     """What the job starts with where nobody says more: the house's settings of these assets, encoders started warm."""
     config = house_config(assets)
     return config | {"ops": _warmed(config.get("ops") or {}, assets)}
+
+
+def renewal_cron() -> str:
+    """When the model is renewed: FUSC_RENEWAL_CRON, else Sunday, 02:00. Raises BadSetting for what says no time."""
+    given = os.environ.get(CRON) or DEFAULT_CRON
+    if not is_valid_cron_schedule(given):
+        raise BadSetting(f"{CRON}={given}: give minute, hour, day, month and weekday, e.g. {DEFAULT_CRON!r}")
+    return given
 
 
 def scheduled_config(files: Store, assets: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,7 +93,7 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
     @dg.schedule(
         name="weekly_renewal",
         job=job,
-        cron_schedule=os.environ.get(CRON) or DEFAULT_CRON,
+        cron_schedule=renewal_cron(),
         execution_timezone=local_timezone(),
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Renews the model when the corpus, the house's settings or the code changed since. The environment "

@@ -33,6 +33,7 @@ def new_scan_batches(context: dg.SensorEvaluationContext, store: StoreResource) 
     files, inbox = store.get(), store.inbox()
     try:
         rules, keys = ArrivalRules.from_environment(), load_key(inbox.private / "hmac.key")
+        inbox.registered()  # refuses an entry that cannot be read
     except FuscError as refusal:
         return dg.SkipReason(str(refusal))
     with looking(inbox) as memory:

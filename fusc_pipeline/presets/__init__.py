@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.places import expanded
 
 TOP_LEVEL = ("ops", "execution", "resources", "loggers")
 # A preset's own key beside the run configuration: assets that its run leaves out.
@@ -44,6 +45,9 @@ def _content(name: str) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise BadSetting(f"the preset {name} is no YAML: {' '.join(str(error).split())}") from error
     _check(content, (*TOP_LEVEL, LEAVE_OUT), f"preset {name}")
+    without = content.get(LEAVE_OUT) or []
+    if not (isinstance(without, list) and all(isinstance(asset, str) for asset in without)):
+        raise BadSetting(f"{LEAVE_OUT} of the preset {name} must be a list of assets, not {without!r}")
     return content
 
 
@@ -51,11 +55,14 @@ def preset_text(name: str) -> str:
     """The preset's file as it is, comments and all. A name that ends in .yaml is a file of one's own."""
     if name.endswith((".yaml", ".yml")):
         try:
-            return Path(name).read_text(encoding="utf-8")
+            return expanded(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise BadSetting(f"the preset file {name} cannot be read ({type(error).__name__})") from error
+            raise BadSetting(
+                f"the preset file {name} cannot be read ({getattr(error, 'strerror', None) or 'it is no text'})"
+            ) from None
     if name not in preset_names():
-        raise BadSetting(f"there is no preset {name!r}{_nearest(name, preset_names())}")
+        own = " (a file of your own ends in .yaml)" if "/" in name or Path(name).suffix else ""
+        raise BadSetting(f"there is no preset {name!r}{_nearest(name, preset_names())}{own}")
     return resources.files(__name__).joinpath(f"{name}.yaml").read_text()
 
 
@@ -80,8 +87,14 @@ def apply_setting(config: dict[str, Any], setting: str) -> None:
         raise BadSetting(f"--set {setting!r} is not of the form asset.field=value, e.g. simclr_encoder.epochs=50")
     body = config.setdefault("ops", {}).setdefault(asset, {}).setdefault("config", {})
     for name in names[:-1]:
-        body = body.setdefault(name, {})
-    body[names[-1]] = yaml.safe_load(value)
+        if isinstance(body, dict):
+            body = body.setdefault(name, {})
+    if not isinstance(body, dict):
+        raise BadSetting(f"--set {setting!r} names a field of a value that has none: {body!r}")
+    try:
+        body[names[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise BadSetting(f"--set {setting!r}: the value is no YAML; put it in quotes, e.g. '[15, 120]'") from None
 
 
 def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], where: str) -> None:
@@ -94,6 +107,11 @@ def _check_fields(found: Mapping[str, Any], known: Mapping[str, Any], where: str
 def _check(found: Mapping[str, Any], known: Iterable[str], where: str) -> None:
     if not isinstance(found, Mapping):
         raise BadSetting(f"{where} must be a mapping of names to values, not {type(found).__name__}")
+    check_known(found, known, where)
+
+
+def check_known(found: Iterable[str], known: Iterable[str], where: str) -> None:
+    """Raise BadSetting for the first name that is not known, with the nearest one that is."""
     names = list(known)
     for key in found:
         if key not in names:

@@ -35,21 +35,26 @@ class Inbox:
         Raises BadInput as `check` does.
         """
         self.check(batch, folder)
+        known = self._known(batch)
         changes: dict = {"folder": str(Path(folder).resolve())}
         if layout is not None:
             changes |= {"layout": layout, "views": list(views)}
         if external is not None:
             changes |= {"external": external}
-        self._write(self._entry(batch), self._read(batch) | changes)
+        self._write(self._entry(batch), known | changes)
 
     def check(self, batch: str, folder: Path) -> None:
-        """Raise BadInput when the folder is missing or empty, or when the key already names another folder."""
+        """Raise BadInput when the folder is missing, empty or the data root's own, or the key names another one."""
         folder = Path(folder).resolve()
         if not folder.is_dir():
             raise BadInput(f"{folder} is not a folder; give the folder that holds the delivered scans")
+        root = self.root.resolve()
+        own = any(folder.is_relative_to(root / name) for name in ("assets", "private"))
+        if own or root.is_relative_to(folder) or folder == self.drop.resolve():
+            raise BadInput(f"{folder} holds what the pipeline keeps itself; give the folder of one delivery")
         if not any(folder.iterdir()):
             raise BadInput(f"{folder} is empty; copy the delivered scans into it, then add the batch again")
-        known = self._read(batch).get("folder")
+        known = self._known(batch).get("folder")
         if known is not None and known != str(folder):
             raise BadInput(
                 f"batch {batch!r} already stands for {known}; choose another --key, or add files to that folder"
@@ -104,7 +109,7 @@ class Inbox:
         """
         folder = folder or self.folder(batch)
         memo = self.private / "contents" / f"{batch}.json"
-        known = _read_json(memo)
+        known = _read_memo(memo)
         listing = folder_listing(folder)
         if known.get("listing") == listing:
             return listing, known["content"]
@@ -126,7 +131,7 @@ class Inbox:
 
     def looks(self) -> dict:
         """What `keep_looks` kept, {} at first."""
-        return _read_json(self.private / "arrivals.json")
+        return _read_memo(self.private / "arrivals.json")
 
     def keep_looks(self, looks: Mapping) -> None:
         """Keep what was seen of the inbox, for the next look (names of folders are in it: owner only)."""
@@ -139,8 +144,14 @@ class Inbox:
         self._write(self.private / "passed_over" / f"{batch}.json", dict(passed_over))
 
     def file_names(self, batch: str) -> dict[str, str]:
-        """file_key -> path within the batch; empty when the batch was never read here."""
-        return _read_json(self.private / "files" / f"{batch}.json")
+        """file_key -> path within the batch; empty when the batch was never read here. Raises BadInput for names that
+        cannot be read."""
+        try:
+            return _read_json(self.private / "files" / f"{batch}.json")
+        except _Damaged as damage:
+            raise BadInput(
+                f"{damage}; read the batch again: fusc run --batch {batch} --select scans --set scans.force=true"
+            ) from None
 
     def passed_over(self, batch: str) -> dict[str, str]:
         """Path within the batch -> why the file was passed over; empty when the batch was never read here."""
@@ -155,11 +166,47 @@ class Inbox:
         return self.private / "batches" / f"{batch}.json"
 
     def _read(self, batch: str) -> dict:
-        return _read_json(self._entry(batch))
+        """The batch's entry, {} where it was never registered. Raises BadInput for one that cannot be read: without it
+        nobody knows whether the batch is external, so that it must not be taken for a new one."""
+        try:
+            found = _read_json(self._entry(batch))
+            if found and not isinstance(found.get("folder"), str):
+                raise _Damaged(f"{self._entry(batch)} names no folder")
+            return found
+        except _Damaged as damage:
+            raise BadInput(
+                f"{damage}, so that it is not known where batch {batch!r} lies; add the batch again, with the --layout "
+                f"and --external it had: fusc add-batch <folder> --key {batch}"
+            ) from None
+
+    def _known(self, batch: str) -> dict:
+        """The batch's entry for who is about to write it: {} also for one that cannot be read."""
+        try:
+            return _read_json(self._entry(batch))
+        except _Damaged:
+            return {}
+
+
+class _Damaged(Exception):
+    """A file of the private folder that is cut short or was changed by hand."""
 
 
 def _read_json(path: Path) -> dict:
+    """What `_write` wrote, {} without a file. Raises _Damaged for anything else."""
     try:
-        return json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        return {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise _Damaged(f"{path} cannot be read (cut short?)")
+    return found
+
+
+def _read_memo(path: Path) -> dict:
+    """As `_read_json`, of what is only remembered to save work: {} also for one that cannot be read."""
+    try:
+        return _read_json(path)
+    except _Damaged:
         return {}

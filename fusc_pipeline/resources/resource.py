@@ -1,18 +1,12 @@
 """The store and its Parquet IO manager as Dagster resources, both at the data root."""
 
-import os
-
 import dagster as dg
 from pydantic import Field
 
+from fusc_pipeline.places import data_root
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.parquet_io import ParquetIOManager
 from fusc_pipeline.resources.store import Store
-
-
-def data_root(root: str = "") -> str:
-    """The data root: the one given, else the environment variable FUSC_DATA, else `./data`."""
-    return root or os.environ.get("FUSC_DATA", "") or "data"
 
 
 class StoreResource(dg.ConfigurableResource):

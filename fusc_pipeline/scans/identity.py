@@ -22,6 +22,10 @@ KINDS = ("subject", "study", "file", "listing")
 _DOMAIN = b"fusc-pipeline/1/"
 _KEYED_BYTES = 16
 _HOW_TO_GET_A_KEY = f"run `fusc init` to make a key file, or set {KEY_VARIABLE} to at least {MIN_KEY_BYTES} characters"
+_PUT_IT_BACK = (
+    "scans stand that were read with the old key, and another would make two patients of each; put the old key back "
+    f"from your copy (mode 600, or in {KEY_VARIABLE})"
+)
 
 # What de-identification tools write instead of a patient id: not an identity, or all patients would become one.
 _PLACEHOLDERS = re.compile(
@@ -63,27 +67,44 @@ def load_key(path: Path | None = None, environ: Mapping[str, str] | None = None)
     """The key from FUSC_HMAC_KEY, else from the file. Raises BadSetting when there is none, or it is not secret."""
     from_environment = (os.environ if environ is None else environ).get(KEY_VARIABLE, "").strip()
     if from_environment:
-        return KeyRing(from_environment.encode())
+        try:
+            return KeyRing(from_environment.encode())
+        except BadSetting as refusal:
+            raise BadSetting(f"{KEY_VARIABLE}: {refusal}") from None
     if path is None:
         raise BadSetting(f"no key for patient ids: {_HOW_TO_GET_A_KEY}")
+    how = _PUT_IT_BACK if scans_stand(path) else _HOW_TO_GET_A_KEY
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise BadSetting(f"no key file at {path}: {_HOW_TO_GET_A_KEY}") from None
+        raise BadSetting(f"no key file at {path}: {how}") from None
     except OSError as error:
         raise BadSetting(f"key file {path} cannot be opened ({error.strerror}): check its owner and folder") from None
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
-            raise BadSetting(f"key file {path} is not a regular file: {_HOW_TO_GET_A_KEY}")
+            raise BadSetting(f"key file {path} is not a regular file: {how}")
         if stat.S_IMODE(facts.st_mode) & 0o077:
-            raise BadSetting(f"key file {path} is open to other users: run `chmod 600` on it, or make a new key")
+            raise BadSetting(f"key file {path} is open to other users: run `chmod 600` on it")
         key = os.read(descriptor, 4096).strip()
     finally:
         os.close(descriptor)
     if len(key) < MIN_KEY_BYTES:
-        raise BadSetting(f"key file {path} holds {len(key)} bytes, fewer than {MIN_KEY_BYTES}: {_HOW_TO_GET_A_KEY}")
+        raise BadSetting(f"key file {path} holds {len(key)} bytes, fewer than {MIN_KEY_BYTES}: {how}")
     return KeyRing(key)
+
+
+def scans_stand(key_file: Path) -> bool:
+    """Whether the data root that a key file belongs to holds scans: their patients are known by the key they were read
+    with, and by no other."""
+    return any((key_file.parent.parent / "assets" / "scans").glob("*/[!.]*"))
+
+
+def require_no_scans(key_file: Path) -> None:
+    """Raise BadSetting where scans stand that were read with a key that is gone: what is to be asked before one is made
+    in its place."""
+    if scans_stand(key_file):
+        raise BadSetting(f"no key file at {key_file}: {_PUT_IT_BACK}; or start anew: fusc init --new-key")
 
 
 def create_key(path: Path) -> KeyRing:

@@ -17,9 +17,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _arrivals(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.arrivals import ArrivalRules, look, looking, standing
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.scans.identity import load_key
 
+    check_data_root(write=True)  # it takes its turn with the sensor
     resource = StoreResource()
     store, inbox = resource.get(), resource.inbox()
     keys = load_key(inbox.private / "hmac.key")

@@ -21,9 +21,11 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _models(_arguments: argparse.Namespace) -> None:
     from fusc_pipeline.defs.served import history_rows
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.service.wording import models_text
 
+    check_data_root(write=False)
     store = StoreResource().get()
     print(models_text(history_rows(store), store.root / "models"))
 
@@ -34,19 +36,23 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _rollback(_arguments: argparse.Namespace) -> int:
     from fusc_pipeline.defs.served import entries, history_rows
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.service.promotion import before
 
+    check_data_root(write=True)
     return _use(before(entries(history_rows(StoreResource().get()))))
 
 
 def _use(number: int) -> int:
     """Put the model in service; 0 when it is."""
     from fusc_pipeline.defs.served import entries, history_rows, served
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.runner import run
     from fusc_pipeline.service.promotion import UNCHANGED, chosen
 
+    check_data_root(write=True)
     store = StoreResource().get()
     decision = chosen(entries(history_rows(store)), number)  # refuses an unknown number before a run is started
     if decision.action == UNCHANGED:

@@ -35,6 +35,7 @@ def _ui(arguments: argparse.Namespace) -> None:
 
     from fusc_pipeline.errors import BadSetting
     from fusc_pipeline.locks import taken
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.recovery import reconcile
     from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.resources.resource import StoreResource
@@ -54,6 +55,7 @@ def _ui(arguments: argparse.Namespace) -> None:
     def say(text: str) -> None:
         print(f"fusc ui: {text}", flush=True)
 
+    check_data_root(write=not options.read_only)
     resource = StoreResource()
     with contextlib.ExitStack() as stack:
         with run_history() as instance:

@@ -35,16 +35,18 @@ def _status(arguments: argparse.Namespace) -> None:
 
     from fusc_pipeline.build import build_definitions
     from fusc_pipeline.errors import BadInput
-    from fusc_pipeline.presets import check_run_config, house_preset, load_preset
+    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.presets import house_preset, load_preset
     from fusc_pipeline.resources.resource import StoreResource
-    from fusc_pipeline.runner import config_fields
+    from fusc_pipeline.runner import check_config
     from fusc_pipeline.status import Settings, status
 
     logging.getLogger("fusc_pipeline.defs.planning").setLevel(logging.CRITICAL)  # what a plan says is said below
+    check_data_root(write=False)
     definitions, resource = build_definitions(), StoreResource()
     preset = arguments.preset or house_preset()
     if preset:
-        check_run_config(load_preset(preset), config_fields(definitions))
+        check_config(load_preset(preset), definitions)
     found = status(definitions, resource, Settings.of(preset))
     for name, kind in (("asset", "asset"), ("batch", "batch")):
         wanted = getattr(arguments, name)
@@ -117,8 +119,10 @@ def _around(resource: "StoreResource") -> list[str]:
 def _gc(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.build import build_definitions
     from fusc_pipeline.gc import Limits, collect, find
+    from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
 
+    check_data_root(write=arguments.delete)
     resource = StoreResource()
     limits = Limits(arguments.keep, arguments.models, arguments.days)
     found = find(build_definitions(), resource, limits)
