@@ -90,10 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("name", nargs="?")
     verb.set_defaults(verb=_presets)
 
-    verb = verbs.add_parser("files", help="which delivered files were rejected, by their names on this machine")
-    verb.add_argument("batch")
-    verb.set_defaults(verb=_files)
-
     verb = verbs.add_parser("audit-labels", help="a page to judge a sample of pseudo-labels on, and its answers")
     verb.add_argument("--batch", action="append", default=[], help="batch key, may be repeated (default: all)")
     verb.add_argument("--share", type=float, default=0.1, help="share of each view's frames (default: 0.1)")
@@ -188,28 +184,6 @@ def _presets(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.presets import preset_names, preset_text
 
     print(preset_text(arguments.name) if arguments.name else "\n".join(preset_names()))
-
-
-def _files(arguments: argparse.Namespace) -> None:
-    check_data_root(write=False)
-    resource = _store()
-    names = resource.inbox().file_names(arguments.batch)
-    # A name that is no text in this locale is shown as far as it is.
-    names = {key: name.encode("utf-8", "replace").decode() for key, name in names.items()}
-    rows = resource.get().table("rejected_scans", arguments.batch).to_pylist()
-    for row in rows:
-        frame = "" if row["frame_index"] is None else f" frame {row['frame_index']}"
-        print(f"{names.get(row['file_key'], row['file_key'])}{frame}: {row['reason']}: {row['detail']}")
-    print(f"{len(rows)} rejected")
-    store = resource.get()
-    layout = store.require("scans", arguments.batch).metadata.get("layout", "plain")
-    if layout != "plain":
-        from fusc_pipeline.defs.ingestion import unlisted
-
-        keys = unlisted(store.table("scans", arguments.batch, ["file_key", "own_label"]))
-        for key in keys:
-            print(f"{names.get(key, key)}: taken without a label, the data set ({layout}) does not know it")
-        print(f"{len(keys)} not in the data set")
 
 
 def _audit_labels(arguments: argparse.Namespace) -> int:

@@ -66,6 +66,7 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
         reading = _Reading(files, inbox, batch, config, found, draft)
         try:
             count = draft.write_table(reading.tables())
+            _take_off_labels(draft, reading.report.contradicted)
         except BadInput:
             found.check_whole()
             raise
@@ -80,6 +81,7 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
             "files": reading.report.delivered,
             "files_reused": reading.reused,
             "archives": reading.report.archives,
+            "labels_contradicted": len(reading.report.contradicted),
             "passed_over": len(reading.report.passed_over),
             "rejected": len(reading.rejected),
             "changed_while_read": changed,
@@ -164,6 +166,28 @@ def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapp
     rejected = pq.read_table(folder / REJECTED, schema=REJECTED_SCANS)
     columns = ["source_sha256", "file_key", "image_id", "frame_index"]
     return ImageRows(folder / "table.parquet"), known_files(files.table("scans", batch, columns), rejected)
+
+
+def _take_off_labels(draft: Draft, images: set[str]) -> None:
+    """Without the label of a data set that names the same picture twice and differently."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if not images:
+        return
+    written = draft.path(TABLE).rename(draft.path("contradicted.parquet"))
+
+    def groups() -> Iterator[pa.Table]:
+        file = pq.ParquetFile(written)
+        for number in range(file.num_row_groups):
+            group = file.read_row_group(number)
+            named = pc.is_in(group.column("image_id"), pa.array(sorted(images)))
+            place = group.schema.get_field_index("own_label")
+            cleared = pc.if_else(named, pa.scalar(None, pa.string()), group.column("own_label"))
+            yield group.set_column(place, group.schema.field(place), cleared).combine_chunks()
+
+    draft.write_table(groups())
+    written.unlink()
 
 
 def _counts(path: Path, layout: str) -> dict:

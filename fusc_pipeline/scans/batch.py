@@ -96,7 +96,7 @@ def iter_batch(
         raise BadSetting(f"subject_pattern is not a regular expression ({error}): correct it") from None
     data_set, report = data_set or DataSet(), report or Report()
     archive_limits = archive_limits or ArchiveLimits(max_member_bytes=limits.max_file_bytes)
-    seen: set[str] = set()
+    seen: dict[str, str | None] = {}
     held: dict[str, dict[str, Mapping[str, int]]] = {}
     for (source, file_key), frames in known.items():
         held.setdefault(file_key, {})[source] = frames
@@ -112,7 +112,7 @@ def iter_batch(
         for outcomes in _in_order(jobs(), workers, _seconds(limits)):
             file = waiting.popleft()
             for outcome in outcomes:
-                yield from without_duplicates(outcome, file, seen)
+                yield from without_duplicates(outcome, file, seen, report.contradicted)
             if file.temporary:
                 file.path.unlink(missing_ok=True)
     for row in data_set.bad_rows:

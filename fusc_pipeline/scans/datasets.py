@@ -173,6 +173,8 @@ def _fetal_planes_db(file: BatchFile, member: str | None, delivered: Collection[
         raise BadInput(f"{FETAL_PLANES_TABLE} has over {_MAX_TABLE_BYTES} bytes: it is not the set's own")
     relative = file.relative if member is None else f"{file.relative}{SEPARATOR}{member}"
     home = PurePosixPath(relative).parent / _IMAGES
+    # Copies through other systems change the case of `Images` and of the endings.
+    there = {name.casefold(): name for name in sorted(delivered, reverse=True)}
     rows: dict[str, tuple[int, OwnFacts]] = {}
     refused: list[BadRow] = []
     contradicted: set[str] = set()
@@ -190,8 +192,9 @@ def _fetal_planes_db(file: BatchFile, member: str | None, delivered: Collection[
             rows[name] = (line, facts)
     images = {}
     for name, (line, facts) in rows.items():
-        path = (home / f"{name}.png").as_posix()
-        if path in delivered:
+        exact = (home / f"{name}.png").as_posix()
+        path = exact if exact in delivered else there.get(exact.casefold())
+        if path is not None:
             images[path] = facts
         else:
             refused.append(BadRow(line, "row_without_image", "", name))
@@ -203,9 +206,12 @@ def _fetal_planes_db(file: BatchFile, member: str | None, delivered: Collection[
 def _rows(table: bytes) -> Iterator[tuple[int, str, OwnFacts | str]]:
     """(line, image name, facts or what is wrong) of each row. Raises BadInput for another header than the set's."""
     # Bytes that are no UTF-8 become surrogates, which no allowed value holds: the row is refused, the others are read.
-    # The set quotes nothing, so a quote is a character like others and cannot swallow the rows after it.
-    first, *lines = table.decode("utf-8-sig", "surrogateescape").split("\n")
-    header = [name.strip() for name in first.split(";")]
+    # A quote around a cell, which spreadsheets write, goes; one within is a character like others, so that none can
+    # swallow the rows after it.
+    code = "utf-16" if table[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    first, *lines = table.decode(code, "surrogateescape" if code == "utf-8-sig" else "replace").split("\n")
+    separator = ";" if ";" in first or "," not in first else ","
+    header = [_cell(name) for name in first.split(separator)]
     missing = [name for name in _COLUMNS if header.count(name) != 1]
     if missing:
         raise BadInput(
@@ -215,20 +221,25 @@ def _rows(table: bytes) -> Iterator[tuple[int, str, OwnFacts | str]]:
     for number, line in enumerate(lines, start=2):
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split(";")]
+        cells = [_cell(cell) for cell in line.split(separator)]
         if len(cells) != len(header):
             yield number, cells[0], f"{len(cells)} cells instead of {len(header)}"
             continue
         row = {column: cells[header.index(column)] for column in _COLUMNS}
-        name = row["Image_name"].removesuffix(".png")
+        name = re.sub(r"\.png$", "", row["Image_name"], flags=re.IGNORECASE)
         yield number, name, _facts(name, row)
+
+
+def _cell(text: str) -> str:
+    text = text.strip()
+    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
 def _facts(name: str, row: Mapping[str, str]) -> OwnFacts | str:
     """The facts of one row, or which column is wrong. Values are never quoted."""
     if not _IMAGE_NAME.fullmatch(name) or ".." in name:
         return "Image_name is no plain file name"
-    number = row["Patient_num"]
+    number = re.sub(r"\.0+$", "", row["Patient_num"])  # as a spreadsheet writes numbers
     if not re.fullmatch(r"[0-9]{1,9}", number) or int(number) == 0:
         return "Patient_num is no patient number"
     subject, named = _subject(number), _patient_of(name)

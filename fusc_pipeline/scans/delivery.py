@@ -22,13 +22,15 @@ class Report:
     """What was met on the way. names: file_key -> path in the batch, private to the data's owner.
 
     delivered: files and members of archives, without those in passed_over: path in the batch, private as well -> why
-    it is no scan to be read. archives: how many were opened. Each delivered one ends as rows or with a reason.
+    it is no scan to be read. archives: how many were opened. contradicted: image_ids that came with two labels of their
+    data set's; their rows carry the first one's, which the caller takes off.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     delivered: int = 0
     archives: int = 0
     passed_over: dict[str, str] = field(default_factory=dict)
+    contradicted: set[str] = field(default_factory=set)
 
 
 @contextlib.contextmanager

@@ -141,6 +141,18 @@ def passed_over(relative: str, content: Path | bytes) -> str:
     return ""
 
 
+def printable(name: str) -> str:
+    """A file's name for a terminal or a page: control characters and bytes that are no text are written escaped."""
+    return "".join(
+        char
+        if char.isprintable()
+        else f"\\x{ord(char) - 0xDC00:02x}"  # a byte that is no UTF-8, as Python keeps it
+        if 0xDC80 <= ord(char) <= 0xDCFF
+        else char.encode("unicode_escape", "backslashreplace").decode()
+        for char in name
+    )
+
+
 def _head(content: Path | bytes) -> bytes:
     if isinstance(content, bytes):
         return content[:_HEAD]

@@ -46,6 +46,7 @@ REASONS: dict[str, str] = {
     "bad_row": "this row of the data set's table is not used; its image is taken without a label",
     "duplicate_row": "the same row stands in the data set's table before; nothing to do",
     "row_without_image": "the data set's table names an image that was not delivered; copy it into Images/",
+    "contradiction": "the same picture stands in the data set with another label; neither is used; correct its table",
     "duplicate": "the same picture was delivered before in this batch; nothing to do",
 }
 

@@ -98,25 +98,40 @@ def row_rejection(row: BadRow, data_set: DataSet, keys: KeyRing, report: Report)
     return rejection(table, file_key, data_set.table_sha256, table.size, RejectedScan(row.reason, row.found))
 
 
-def without_duplicates(outcome: Outcome, file: BatchFile, seen: set[str]) -> Iterator[Outcome]:
-    """The outcome, with pictures that an earlier file of the batch had turned into rejections."""
+def without_duplicates(
+    outcome: Outcome, file: BatchFile, seen: dict[str, str | None], contradicted: set[str]
+) -> Iterator[Outcome]:
+    """The outcome, with pictures that an earlier file of the batch had turned into rejections.
+
+    seen: image_id -> the label that its first file's data set gives it. A picture that comes with another label goes
+    into `contradicted`: neither label holds for it.
+    """
+    own = file.own.label if file.own else None
+
+    def again(image_id: str) -> RejectedScan:
+        first = seen[image_id]
+        if own is None or first is None or own == first:
+            return RejectedScan("duplicate")
+        contradicted.add(image_id)
+        return RejectedScan("contradiction")
+
     if isinstance(outcome, Rejection):
         yield outcome
         return
     if isinstance(outcome, Reused):
         kept = {image_id: index for image_id, index in outcome.frames.items() if image_id not in seen}
-        seen.update(kept)
+        seen.update(dict.fromkeys(kept, own))
         if kept:
             yield Reused(outcome.source_sha256, outcome.file_key, kept)
         for image_id, index in outcome.frames.items():
             if image_id not in kept:
-                refusal = RejectedScan("duplicate")
+                refusal = again(image_id)
                 yield rejection(file, outcome.file_key, outcome.source_sha256, size_now(file), refusal, index)
         return
     row = outcome.row
     if row["image_id"] in seen:
-        refusal = RejectedScan("duplicate")
+        refusal = again(row["image_id"])
         yield rejection(file, row["file_key"], row["source_sha256"], size_now(file), refusal, row["frame_index"])
     else:
-        seen.add(row["image_id"])
+        seen[row["image_id"]] = own
         yield outcome

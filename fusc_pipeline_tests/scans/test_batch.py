@@ -273,18 +273,6 @@ def test_an_empty_or_missing_folder(tmp_path):
 
 
 NAMES = ["a.dcm", ".b.dcm", "_c", "_READY", ".DS_Store", "DICOMDIR", "x/Thumbs.db", "__MACOSX/._a", ".d/e", "f.zip"]
-    "a.dcm",
-    ".b.dcm",
-    "_c",
-    "_READY",
-    ".DS_Store",
-    "DICOMDIR",
-    "x/Thumbs.db",
-    "__MACOSX/._a",
-    ".d/e",
-    "f.zip",
-    "._g",
-]
 CONTENTS = ["scan", "other scan", "note", "empty", "double", "directory", "zip"]
 
 

@@ -160,7 +160,7 @@ def test_the_table_may_lie_deeper_but_only_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "header", ["", "Image_name;Plane;Train ;Patient_num", HEADER.replace(";", ","), HEADER + ";Plane"]
+    "header", ["", "Image_name;Plane;Train ;Patient_num", HEADER.replace(";", "\t"), HEADER + ";Plane"]
 )
 def test_another_table_of_that_name_is_refused(tmp_path, header):
     write(tmp_path, [row()], header=header)
@@ -277,3 +277,53 @@ def test_folder_per_view_is_never_guessed(tmp_path):
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "Femur" / "x.png")
     assert data_set_of(tmp_path).layout == "plain"
     assert LAYOUTS[0] == "auto"
+
+
+SAVED_AGAIN = {
+    "comma": lambda text: text.replace(";", ",").encode(),
+    "quoted": lambda text: "\n".join(
+        ";".join(f'"{cell}"' for cell in line.split(";")) for line in text.split("\n") if line
+    ).encode(),
+    "utf-16": lambda text: text.encode("utf-16"),
+    "numbers with decimals": lambda text: text.replace(";7;", ";7.0;"),
+    "endings": lambda text: text.replace("_of_2;", "_of_2.PNG;"),
+}
+
+
+@pytest.mark.parametrize("way", SAVED_AGAIN)
+def test_a_table_that_a_spreadsheet_saved_again(tmp_path, way):
+    names = ["Patient00007_Plane3_1_of_2", "Patient00007_Plane3_2_of_2"]
+    write(tmp_path, [row(names[0]), row(names[1], brain="Other", train="0 ")], names)
+    table = SAVED_AGAIN[way]("\n".join([HEADER, row(names[0]), row(names[1], brain="Other", train="0 "), ""]))
+    (tmp_path / TABLE).write_bytes(table.encode() if isinstance(table, str) else table)
+    rows, _, _ = read(tmp_path)
+    assert [rows[f"Images/{name}.png"]["own_label"] for name in names] == ["Fetal brain, trans-thalamic", "Fetal brain"]
+
+
+@pytest.mark.parametrize(("folder", "ending"), [("images", ".png"), ("Images", ".PNG"), ("IMAGES", ".Png")])
+def test_the_case_of_the_folder_and_of_endings_does_not_matter(tmp_path, folder, ending):
+    name = "Patient00007_Plane3_1_of_2"
+    write(tmp_path, [row(name)], [name])
+    (tmp_path / "Images" / f"{name}.png").rename(tmp_path / "moved")
+    (tmp_path / "Images").rmdir()
+    (tmp_path / folder).mkdir()
+    (tmp_path / "moved").rename(tmp_path / folder / f"{name}{ending}")
+    rows, outcomes, _ = read(tmp_path)
+    assert rows[f"{folder}/{name}{ending}"]["own_label"] == "Fetal brain, trans-thalamic"
+    assert len(outcomes) == 1
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+@pytest.mark.parametrize("same_label", [False, True])
+def test_one_picture_under_two_labels_is_a_contradiction(tmp_path, copies, same_label):
+    names = [f"Patient0000{n}_Plane1_1_of_1" for n in range(1, copies + 1)]
+    planes = ["Fetal abdomen" if same_label else plane for plane in ("Fetal abdomen", "Fetal femur", "Fetal thorax")]
+    lines = [row(n, str(k + 1), planes[k], "Not A Brain") for k, n in enumerate(names)]
+    write(tmp_path, lines, names)
+    for name in names[1:]:
+        shutil.copy(tmp_path / "Images" / f"{names[0]}.png", tmp_path / "Images" / f"{name}.png")
+    _, outcomes, report = read(tmp_path)
+    reasons = [o.row["reason"] for o in outcomes if isinstance(o, Rejection)]
+    assert reasons == ["duplicate" if same_label else "contradiction"] * (copies - 1)
+    taken = [o.row["image_id"] for o in outcomes if isinstance(o, ScanRow)]
+    assert report.contradicted == (set() if same_label else set(taken))

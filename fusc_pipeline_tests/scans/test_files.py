@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from fusc_pipeline.errors import BadInput
-from fusc_pipeline.scans.files import list_delivered, list_files
+from fusc_pipeline.scans.files import list_delivered, list_files, printable
 
 
 @pytest.fixture
@@ -98,3 +98,11 @@ def test_a_folder_that_cannot_be_listed_is_said_to_be_one(places):
         pytest.skip("this user may read everything")
     with pytest.raises(BadInput, match="check its permissions"):
         list_files(inside)
+
+
+def test_names_are_printed_so_that_a_terminal_takes_them_for_text():
+    assert printable("wei\u00df \u540d.dcm") == "wei\u00df \u540d.dcm"
+    assert printable("line\nbreak\x1b[31mred\r\t.dcm") == "line\\nbreak\\x1b[31mred\\r\\t.dcm"
+    assert printable(os.fsdecode(b"\xe9tude.png")) == "\\xe9tude.png"
+    assert printable("a\u202eb\u200b") == "a\\u202eb\\u200b"  # what turns or hides the letters after it
+    assert printable("\ud800") == "\\ud800"
