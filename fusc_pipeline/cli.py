@@ -5,9 +5,10 @@ import contextlib
 import json
 import os
 import sys
+from pathlib import Path
 
 from fusc_pipeline.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
-from fusc_pipeline.places import check_data_root, expanded
+from fusc_pipeline.places import DATA, check_data_root, data_root, expanded
 from fusc_pipeline.scans.datasets import LAYOUTS
 from fusc_pipeline.verbs import arrivals, recovery, service, ui, upkeep
 
@@ -35,13 +36,19 @@ def main(argv: list[str] | None = None) -> int:
             )
         elif isinstance(error.filename, str):  # a folder that this user may not enter, a file in a folder's place
             print(
-                f"fusc: {error.filename!r}: {error.strerror}; see that it is what it should be and that this user may "
-                "use it, then run again",
+                f"fusc: {error.filename!r}{_whose(error.filename)}: {error.strerror}; see that it is what it should be "
+                "and that this user may use it, then run again",
                 file=sys.stderr,
             )
         else:
             raise
         return 1
+
+
+def _whose(path: str) -> str:
+    """Which variable a path lies under, for whoever has to change it."""
+    root = Path(data_root()).absolute()
+    return f" (in the data root, {DATA})" if Path(path).absolute().is_relative_to(root) else ""
 
 
 def _parser() -> argparse.ArgumentParser:

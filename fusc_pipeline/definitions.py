@@ -1,8 +1,14 @@
 """The code location: what `-m fusc_pipeline.definitions`, workspace.yaml and [tool.dagster] all name."""
 
+import click
+
 from fusc_pipeline.build import build_definitions
+from fusc_pipeline.errors import FuscError
 from fusc_pipeline.places import check_data_root
 
-# Here, so that `dagster` says it before a run is made; that of a missing root is made by the first run.
-check_data_root(write=False, make=True)
-defs = build_definitions()
+try:
+    check_data_root(write=False, make=True)  # one that is missing is made by the first run
+    defs = build_definitions()
+except FuscError as refusal:
+    # What the `dagster` commands tell in a sentence; of any other exception they show where in their code it passed.
+    raise click.ClickException(str(refusal)) from None

@@ -78,6 +78,8 @@ def find(definitions: dg.Definitions, resource: StoreResource, limits: Limits = 
     store, inbox, now = resource.get(), resource.inbox(), now or time.time()
     if limits.versions < 0 or limits.models < 0:
         raise BadSetting("--keep and --models must be 0 or more")
+    if not limits.days >= 0:  # NaN is not
+        raise BadSetting(f"--days is {limits.days}; it must be 0 or more")
     house = _house()
     states = status(definitions, resource, house)
     found = Found()

@@ -1,6 +1,8 @@
 """`fusc run`: materialise assets in this process with checked settings, and say in words what happened."""
 
+import re
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +29,7 @@ PLAIN = {"plain": {}}
 TESTED = "external_purity"
 SHOWN = "cluster_report"
 _EXAMPLES = (
-    "; examples: --select scans,rejected_scans, or --select '+pseudo_labels' (with what it is made from), or "
+    "; examples: --select 'scans,rejected_scans', or --select '+pseudo_labels' (with what it is made from), or "
     '--select \'key:"scans" or group:"text"\''
 )
 
@@ -93,18 +95,24 @@ def _selected(selection: str, graph, without: Sequence[str]) -> set[dg.AssetKey]
     As `dagster asset materialize --select` takes it: selections with commas between them, the union of which is meant.
     Raises BadSetting, with an example, for what is no selection and for a part that selects nothing.
     """
-    check_known(without, [key.to_user_string() for key in graph.materializable_asset_keys], "leave_out of the preset")
+    names = sorted(key.to_user_string() for key in graph.materializable_asset_keys)
+    check_known(without, names, "leave_out of the preset")
     if selection == "*":
         return {key for key in graph.materializable_asset_keys if key.to_user_string() not in without}
-    everything = ", ".join(sorted(key.to_user_string() for key in graph.materializable_asset_keys))
+    everything = ", ".join(names)
     keys: set[dg.AssetKey] = set()
     for part in (part.strip() for part in selection.split(",")):
+        if re.fullmatch(r"\w+", part):
+            check_known([part], names, f"--select {selection!r}")
+        where = f"--select {selection!r}: {part!r}"
         try:
-            found = dg.AssetSelection.from_string(part).resolve(graph)
+            with warnings.catch_warnings():  # about Dagster's own use of itself
+                warnings.simplefilter("ignore")
+                found = dg.AssetSelection.from_string(part).resolve(graph)
         except dg.DagsterError:  # its words are about syntax trees
-            raise BadSetting(f"--select {part!r} is no asset selection{_EXAMPLES}; assets: {everything}") from None
+            raise BadSetting(f"{where} is no asset selection{_EXAMPLES}; assets: {everything}") from None
         if not found:
-            raise BadSetting(f"--select {part!r} selects no asset; assets: {everything}{_EXAMPLES}")
+            raise BadSetting(f"{where} selects no asset; assets: {everything}{_EXAMPLES}")
         keys |= found
     return keys
 

@@ -103,3 +103,27 @@ def test_a_preset_may_leave_assets_out(definitions):
     assert "dino_encoder" in left_out("demo") and left_out("tables") == []
     keys = definitions.resolve_job_def("demo").asset_layer.executable_asset_keys
     assert {key.to_user_string() for key in keys} == known - set(left_out("demo"))
+
+
+@pytest.mark.parametrize("value", ["[", "{a", "'x", "a: b: c"])
+def test_a_setting_whose_value_is_no_yaml_is_refused(value):
+    with pytest.raises(BadSetting, match="the value is no YAML; put it in quotes"):
+        apply_setting({}, f"scans.workers={value}")
+
+
+@pytest.mark.parametrize("value", ["5", "deepmcat", "[1]", "{a: b}"])
+def test_what_is_left_out_is_a_list_of_names(tmp_path, value):
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"leave_out: {value}")
+    with pytest.raises(BadSetting, match="must be a list of assets"):
+        load_preset(str(path))
+
+
+def test_a_file_of_ones_own_may_lie_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine.yaml").write_text("ops: {}")
+    assert load_preset("~/mine.yaml") == {"ops": {}}
+    with pytest.raises(BadSetting, match=r"gone\.yaml cannot be read \(No such file or directory\)"):
+        load_preset("~/gone.yaml")
+    with pytest.raises(BadSetting, match=r"a file of your own ends in \.yaml"):
+        load_preset("mine.json")

@@ -169,10 +169,7 @@ class Inbox:
         """The batch's entry, {} where it was never registered. Raises BadInput for one that cannot be read: without it
         nobody knows whether the batch is external, so that it must not be taken for a new one."""
         try:
-            found = _read_json(self._entry(batch))
-            if found and not isinstance(found.get("folder"), str):
-                raise _Damaged(f"{self._entry(batch)} names no folder")
-            return found
+            return _read_entry(self._entry(batch))
         except _Damaged as damage:
             raise BadInput(
                 f"{damage}, so that it is not known where batch {batch!r} lies; add the batch again, with the --layout "
@@ -182,7 +179,7 @@ class Inbox:
     def _known(self, batch: str) -> dict:
         """The batch's entry for who is about to write it: {} also for one that cannot be read."""
         try:
-            return _read_json(self._entry(batch))
+            return _read_entry(self._entry(batch))
         except _Damaged:
             return {}
 
@@ -201,6 +198,14 @@ def _read_json(path: Path) -> dict:
         found = None
     if not isinstance(found, dict):
         raise _Damaged(f"{path} cannot be read (cut short?)")
+    return found
+
+
+def _read_entry(path: Path) -> dict:
+    """As `_read_json`, of an entry of the registry, which names a folder."""
+    found = _read_json(path)
+    if found and not isinstance(found.get("folder"), str):
+        raise _Damaged(f"{path} names no folder")
     return found
 
 

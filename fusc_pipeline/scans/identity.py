@@ -42,10 +42,8 @@ class KeyRing:
     key: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        if len(self.key) < MIN_KEY_BYTES:
-            raise BadSetting(f"the key has {len(self.key)} bytes, fewer than {MIN_KEY_BYTES}: {_HOW_TO_GET_A_KEY}")
-        if len(set(self.key)) < 8:
-            raise BadSetting(f"the key repeats a few characters and could be guessed: {_HOW_TO_GET_A_KEY}")
+        if why := _weakness(self.key):
+            raise BadSetting(f"the key {why}: {_HOW_TO_GET_A_KEY}")
 
     def keyed(self, kind: str, value: str | bytes) -> str:
         """32 hex characters: HMAC-SHA256 of `value`, cut to 16 bytes. Equal values of different kinds differ."""
@@ -63,17 +61,22 @@ class KeyRing:
         return hmac.new(self.key, _DOMAIN + message, hashlib.sha256).digest()
 
 
+def _weakness(key: bytes) -> str | None:
+    if len(key) < MIN_KEY_BYTES:
+        return f"has {len(key)} bytes, fewer than {MIN_KEY_BYTES}"
+    return "repeats a few characters and could be guessed" if len(set(key)) < 8 else None
+
+
 def load_key(path: Path | None = None, environ: Mapping[str, str] | None = None) -> KeyRing:
     """The key from FUSC_HMAC_KEY, else from the file. Raises BadSetting when there is none, or it is not secret."""
+    how = _PUT_IT_BACK if path is not None and scans_stand(path) else _HOW_TO_GET_A_KEY
     from_environment = (os.environ if environ is None else environ).get(KEY_VARIABLE, "").strip()
     if from_environment:
-        try:
-            return KeyRing(from_environment.encode())
-        except BadSetting as refusal:
-            raise BadSetting(f"{KEY_VARIABLE}: {refusal}") from None
+        if why := _weakness(from_environment.encode()):
+            raise BadSetting(f"the key in {KEY_VARIABLE} {why}: {how}")
+        return KeyRing(from_environment.encode())
     if path is None:
         raise BadSetting(f"no key for patient ids: {_HOW_TO_GET_A_KEY}")
-    how = _PUT_IT_BACK if scans_stand(path) else _HOW_TO_GET_A_KEY
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -89,8 +92,8 @@ def load_key(path: Path | None = None, environ: Mapping[str, str] | None = None)
         key = os.read(descriptor, 4096).strip()
     finally:
         os.close(descriptor)
-    if len(key) < MIN_KEY_BYTES:
-        raise BadSetting(f"key file {path} holds {len(key)} bytes, fewer than {MIN_KEY_BYTES}: {how}")
+    if why := _weakness(key):
+        raise BadSetting(f"the key in the file {path} {why}: {how}")
     return KeyRing(key)
 
 

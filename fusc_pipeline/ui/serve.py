@@ -44,6 +44,8 @@ class Options:
     accept_events: bool = False
 
     def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise BadSetting(f"--port {self.port} is no port; give one from 1 to 65535, or 0 for any free one")
         if is_loopback(self.host) or self.behind_proxy:
             return
         raise BadSetting(

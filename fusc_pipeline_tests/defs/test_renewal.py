@@ -1,5 +1,7 @@
 """The weekly renewal: what it trains, when it starts, and in which words it stays away."""
 
+import re
+
 import dagster as dg
 import pytest
 import yaml
@@ -7,6 +9,7 @@ import yaml
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import renewal
 from fusc_pipeline.defs.materialize import PARTITIONED
+from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline_tests.conftest import fill_store
@@ -45,6 +48,13 @@ def test_it_trains_all_that_the_model_needs_and_no_batch():
     schedule = definitions.resolve_schedule_def("weekly_renewal")
     assert schedule.cron_schedule == "0 2 * * 0" and schedule.execution_timezone == renewal.local_timezone()
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+
+
+@pytest.mark.parametrize("given", ["often", "0 2 * *", "61 2 * * 0"])
+def test_a_time_that_is_none_names_the_variable(monkeypatch, given):
+    monkeypatch.setenv(renewal.CRON, given)
+    with pytest.raises(BadSetting, match=rf"^FUSC_RENEWAL_CRON={re.escape(given)}: give minute, hour, day"):
+        build_definitions()
 
 
 def test_its_time_is_the_installation_s(monkeypatch):

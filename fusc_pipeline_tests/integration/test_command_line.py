@@ -137,6 +137,11 @@ def settings_of_tiny():
         (("run", "--batch", "b", "--set", "simclr_encoder.epocs=3"), "did you mean 'epochs'"),
         (("run", "--batch", "b", "--select", "key:nothing"), "selects no asset; assets: batch_assignments"),
         (("run", "--batch", "b", "--select", "a or b"), "is no asset selection"),
+        (("run", "--batch", "b", "--set", "scans.workers=many"), "scans.workers is 'many'"),
+        (("add-batch", "full", "--key="), "batch key ''"),
+        (("add-batch", "data"), "give the folder of one delivery"),
+        (("ui", "--port", "65536"), "--port 65536 is no port"),
+        (("gc", "--days", "nan"), "--days is nan"),
     ],
 )
 def test_refusals_name_the_thing_and_say_what_to_do(project, command, message):
@@ -183,3 +188,26 @@ def test_wrong_ocr_weights_are_refused_before_any_frame_is_read(project):
     )
     assert refused.returncode == 1
     assert "expected 4a5efbfb" in refused.stdout and "ocr-offline" in refused.stdout
+
+
+def test_dagsters_own_commands_tell_a_wrong_data_root_in_a_sentence(project):
+    (project / "file").write_text("x")
+    command = ("dagster", "asset", "materialize", "--select", "scans", "-m", "fusc_pipeline.definitions")
+    refused = run(project, *command, FUSC_DATA="file")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert refused.stderr.splitlines()[-1].startswith("Error: FUSC_DATA=file: it is a file, not a folder; ")
+
+
+def test_a_lost_key_is_not_made_again_where_scans_stand(project, monkeypatch):
+    from fusc_pipeline.cli import main
+
+    monkeypatch.chdir(project)
+    assert main(["init"]) == 0
+    key = project / "data" / "private" / "hmac.key"
+    key.unlink()
+    (project / "data" / "assets" / "scans" / "b" / "0123456789abcdef").mkdir(parents=True)
+    assert main(["init"]) == 1 and not key.exists()
+    monkeypatch.setenv("FUSC_HMAC_KEY", "0123456789abcdef" * 4)  # the old one, kept elsewhere
+    assert main(["init"]) == 0 and not key.exists()
+    monkeypatch.delenv("FUSC_HMAC_KEY")
+    assert main(["init", "--new-key"]) == 0 and key.exists()

@@ -49,3 +49,46 @@ def test_without_a_history_nothing_is_forgotten_silently(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadSetting, match="DAGSTER_HOME is not set"), run_history():
         pass
+
+
+COPY = (ROOT / "dagster.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        (COPY, "base_dir '.dagster_state' is relative"),
+        ("compute_logs: {module: m, class: C, config: {base_dir: logs}}", "base_dir 'logs' is relative"),
+        ("local_artifact_storage: {module: m, class: C, config: {base_dir: ./x}}", "base_dir './x' is relative"),
+        ("storage: [", "cannot be read"),
+        ("storage: {sqlite: {base_dir: /x}, mysql: {}}", "is refused by Dagster"),
+        ("storag: {}", "is refused by Dagster"),
+        ("- a list", "is refused by Dagster"),
+    ],
+)
+def test_settings_of_a_home_are_refused_before_anything_is_made(tmp_path, monkeypatch, settings, why):
+    home = tmp_path / "state"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(settings)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadSetting) as refused, run_history():
+        pass
+    assert str(refused.value).startswith(f"{home / 'dagster.yaml'}") and why in str(refused.value)
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 500
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"] and list(tmp_path.iterdir()) == [home]
+
+
+def test_a_home_that_is_the_working_folder_or_has_whole_paths_is_used(tmp_path, monkeypatch):
+    home = tmp_path / "state"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(COPY)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.chdir(home)
+    with run_history() as instance:
+        assert instance.get_runs() == []
+    (home / "dagster.yaml").write_text(COPY.replace(".dagster_state", f"{home}/.dagster_state"))
+    monkeypatch.chdir(tmp_path)
+    with run_history() as instance:
+        assert instance.get_runs() == []
+    assert list(tmp_path.iterdir()) == [home]

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.scans.identity import KEY_VARIABLE, KeyRing, create_key, load_key, normalise_subject
+from fusc_pipeline.scans.identity import (
+    KEY_VARIABLE,
+    KeyRing,
+    create_key,
+    load_key,
+    normalise_subject,
+    require_no_scans,
+)
 
 KEY = b"0123456789abcdef0123456789abcdef"
 
@@ -126,3 +133,29 @@ def test_different_subjects_stay_apart():
 )
 def test_placeholders_are_nobody(value):
     assert normalise_subject(value) is None
+
+
+@pytest.mark.parametrize("lost", ["gone", "short", "guessed", "folder"])
+def test_where_scans_stand_a_lost_key_is_to_be_put_back_and_not_to_be_made(tmp_path, lost):
+    path = tmp_path / "private" / "hmac.key"
+    path.parent.mkdir()
+    if lost in ("short", "guessed"):
+        path.write_bytes(b"x" * (1 if lost == "short" else 40))
+        path.chmod(0o600)
+    if lost == "folder":
+        path.mkdir()
+    with pytest.raises(BadSetting, match="run `fusc init`"):
+        load_key(path, {})
+    require_no_scans(path)
+    (tmp_path / "assets" / "scans" / "b" / "0123456789abcdef").mkdir(parents=True)
+    with pytest.raises(BadSetting, match="put the old key back from your copy") as refused:
+        load_key(path, {})
+    assert "fusc init" not in str(refused.value)
+    with pytest.raises(BadSetting, match="put the old key back from your copy"):
+        require_no_scans(path)
+
+
+def test_a_wrong_key_of_the_environment_names_the_variable():
+    for key in ("short", "ab" * 20):
+        with pytest.raises(BadSetting, match=f"^the key in {KEY_VARIABLE} "):
+            load_key(None, {KEY_VARIABLE: key})
