@@ -98,21 +98,22 @@ def _lines(drawn: np.ndarray) -> list[Word]:
 
 
 def is_tissue(word: Word, shape: tuple[int, ...]) -> bool:
-    """Whether a box is a detector's mistake: far too tall for a line of text."""
-    share = word.height / shape[0]
+    """Whether a box is a detector's mistake: its letters would be far too tall for a line of text."""
+    share = word.thickness / shape[0]
     return share > _TALLEST or (share > _TALL and word.confidence < 0.5)
 
 
 def padded(word: Word, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """A word's box as (y0, y1, x0, x1), grown by what a detector typically cuts off, clipped to the frame."""
-    grow = max(3, round(0.2 * word.height))
+    across = max(3, round(0.2 * word.thickness))
     # The first and last letter are cut off more often than the top and bottom.
-    along = max(grow, round(0.45 * word.height))
+    along = max(across, round(0.45 * word.thickness))
+    aside, above = (along, across) if word.upright else (across, along)
     return (
-        max(0, word.y0 - grow),
-        min(shape[0], word.y1 + grow),
-        max(0, word.x0 - along),
-        min(shape[1], word.x1 + along),
+        max(0, word.y0 - above),
+        min(shape[0], word.y1 + above),
+        max(0, word.x0 - aside),
+        min(shape[1], word.x1 + aside),
     )
 
 

@@ -19,8 +19,10 @@ from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.text.boxes import Box, mostly_covered
 from fusc_pipeline.text.colour import grey_and_chroma
+from fusc_pipeline.text.crops import stretch
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.engines import REVISIONS
+from fusc_pipeline.text.turned import TALL, side_by_side, upright
 from fusc_pipeline.text.weights import RAPIDOCR_HASHES, rapidocr_models
 
 _STRIDE = 32
@@ -34,6 +36,8 @@ _MAX_BATCH_PIXELS = 2 * _MAX_WIDTH
 # Chroma above this is overlay, not tissue; a word of three small letters has this many such pixels.
 _COLOURED = 60
 _COLOURED_PIXELS = 60
+# Crops read less surely than this are read turned as well; a turned reading must be surer by so much.
+_TURN_BELOW, _SURER = 0.85, 0.1
 
 
 class RapidOcrEngine:
@@ -102,13 +106,32 @@ class RapidOcrEngine:
     def _read(self, colour: np.ndarray) -> list[Word]:
         """Words on one BGR picture."""
         quads = self._detect(colour)
-        readings = self._recognise([get_rotate_crop_image(colour, quad) for quad in quads])
+        crops = [get_rotate_crop_image(colour, quad) for quad in quads]
         words = []
-        for quad, (text, confidence) in zip(quads, readings, strict=True):
+        for quad, ((text, confidence), angle) in zip(quads, self._read_turned(crops, quads), strict=True):
             if text.strip() and confidence >= self.min_confidence:
                 (x0, y0), (x1, y1) = np.floor(quad.min(0)).astype(int), np.ceil(quad.max(0)).astype(int) + 1
-                words.append(Word(int(x0), int(y0), int(x1), int(y1), text.strip(), float(confidence)))
+                words.append(Word(int(x0), int(y0), int(x1), int(y1), text.strip(), float(confidence), angle))
         return words
+
+    def _read_turned(
+        self, crops: Sequence[np.ndarray], quads: Sequence[np.ndarray]
+    ) -> list[tuple[tuple[str, float], int]]:
+        """Each crop's surest reading and its angle. Crops of tall quads come turned as lines that run downwards."""
+        tall = [_is_tall(quad) for quad in quads]
+        best = [(reading, 270 if down else 0) for reading, down in zip(self._recognise(crops), tall, strict=True)]
+        unsure = [index for index, (reading, _) in enumerate(best) if reading[1] < _TURN_BELOW]
+        again: list[tuple[int, int, np.ndarray]] = []
+        for index in unsure:
+            again.append((index, 90 if tall[index] else 180, upright(crops[index], 180)))
+            if tall[index]:
+                column = upright(crops[index], 90)
+                letters = side_by_side(column, stretch(cv2.cvtColor(column, cv2.COLOR_BGR2GRAY)))
+                again += [(index, 270, letters)] if letters is not None else []
+        for (index, angle, _), reading in zip(again, self._recognise([crop for *_, crop in again]), strict=True):
+            if len(reading[0].strip()) > 1 and reading[1] > best[index][0][1] + _SURER:
+                best[index] = reading, angle
+        return best
 
     def _detect(self, colour: np.ndarray) -> list[np.ndarray]:
         """Corners (4, 2) float32 of text lines on one BGR frame, clockwise from the top left, in the frame's pixels."""
@@ -147,6 +170,13 @@ def _session(model: Path) -> onnxruntime.InferenceSession:
     options.enable_cpu_mem_arena = False
     options.log_severity_level = 4
     return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+
+def _is_tall(quad: np.ndarray) -> bool:
+    """Whether `get_rotate_crop_image` turned this quad's crop, as it does for what is taller than wide."""
+    along = max(np.linalg.norm(quad[0] - quad[1]), np.linalg.norm(quad[2] - quad[3]))
+    down = max(np.linalg.norm(quad[0] - quad[3]), np.linalg.norm(quad[1] - quad[2]))
+    return int(down) >= TALL * int(along)
 
 
 def _box(word: Word) -> Box:
