@@ -25,7 +25,7 @@ __all__ = ["EasyOcrEngine", "resolve_weights"]
 
 _CACHED_CROPS = 4096
 # Below this confidence a line that was read upright is read upside down as well.
-_UPSIDE_DOWN = 0.4
+_UPSIDE_DOWN = 0.6
 # How sure a turned reading must be, and of how many letters and digits. Speckle reads as a letter or two either way.
 _TURNED_SURE, _TURNED_LETTERS = 0.4, 3
 

@@ -1,4 +1,4 @@
-"""Which pixels of the fan are overlay: coloured ink, marks, panels anywhere; bright ink where words were read.
+"""Which pixels of the fan are overlay: coloured ink, marks, panels anywhere; bright or dark ink where words were read.
 
 `drawn` finds marks of one exact level, `panels` the areas words are typed on. Repainting is `removal`'s business;
 colour Doppler is measured here and left alone.
@@ -18,10 +18,14 @@ from fusc_pipeline.text.panels import find_black_plates, find_panels, find_plate
 _CHROMA = 36
 # Coloured areas that a disc of this many pixels fits into are colour flow, not ink: strokes of type are thinner.
 _FLOW_DISC = 13
-# Bright ink: this far from the local median towards the box's brightest pixels, and at least so many grey levels.
-_BRIGHT_SHARE = 0.35
-_BRIGHT_LEVELS = 18
+# Ink: this far from the local median towards the box's brightest (darkest) pixels, and at least so many grey levels.
+_INK_SHARE = 0.35
+_INK_LEVELS = 18
 _MEDIAN_WINDOW = 41
+# The brightest and the darkest of a box are this share of its pixels. Speckle alone reaches further up than down;
+# letters are dark where the darkest are this many times as far from the local median as the brightest.
+_EXTREME = 4
+_DARK = 1.2
 # Lines of text are less tall than the first share of the frame, and than the second unless something clear was read.
 _TALLEST, _TALL = 0.2, 0.13
 # Strokes cover a share of their word's box; where coloured pixels reach this one, they are the strokes.
@@ -69,9 +73,7 @@ def find_ink(
         plate = None if coloured[box].mean() >= _STROKES else find_plate(grey, word)
         if plate is not None:
             mask[plate[0] : plate[1], plate[2] : plate[3]] = True
-        # The box as read tells how bright this line is; its surroundings may hold a brighter one.
-        level = int(np.percentile(own, 96))
-        mask[inside] |= _bright(grey[inside], level) | coloured[inside]
+        mask[inside] |= _strokes(grey, word, inside) | coloured[inside]
     plates = [find_plate(grey, line) for line in _lines(drawn)]
     for y0, y1, x0, x1 in [*filter(None, plates), *find_black_plates(grey, fan)]:
         mask[y0:y1, x0:x1] = True
@@ -117,13 +119,24 @@ def padded(word: Word, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     )
 
 
-def _bright(grey: np.ndarray, level: int) -> np.ndarray:
-    """Pixels of a word's surroundings that stand out above the local median towards the ink's own grey level."""
-    size = min(_MEDIAN_WINDOW, 2 * (min(grey.shape) // 2) - 1)
+def _strokes(grey: np.ndarray, word: Word, inside: tuple[slice, slice]) -> np.ndarray:
+    """Pixels of a word's surroundings `inside` that stand out from the local median towards the ink's own grey level,
+    above it or, for dark letters, below."""
+    around = np.ascontiguousarray(grey[inside])
+    size = min(_MEDIAN_WINDOW, 2 * (min(around.shape) // 2) - 1)
     if size < 3:
-        return np.ones_like(grey, bool)
-    ground = cv2.medianBlur(np.ascontiguousarray(grey), size).astype(np.int16)
-    return grey > ground + np.maximum(_BRIGHT_LEVELS, _BRIGHT_SHARE * (level - ground))
+        return np.ones_like(around, bool)
+    ground = cv2.medianBlur(around, size).astype(np.int16)
+    # The box as read tells how bright this line is; its surroundings may hold a brighter one.
+    top, left = inside[0].start, inside[1].start
+    box = np.s_[max(0, word.y0 - top) : word.y1 - top, max(0, word.x0 - left) : word.x1 - left]
+    own, apart = around[box], (around - ground)[box]
+    above, below = np.percentile(apart, 100 - _EXTREME), -np.percentile(apart, _EXTREME)
+    if below > _DARK * above:
+        level = int(np.percentile(own, _EXTREME))
+        return around < ground - np.maximum(_INK_LEVELS, _INK_SHARE * (ground - level))
+    level = int(np.percentile(own, 100 - _EXTREME))
+    return around > ground + np.maximum(_INK_LEVELS, _INK_SHARE * (level - ground))
 
 
 def _marks(grey: np.ndarray) -> np.ndarray:
