@@ -127,7 +127,12 @@ def _grouped(quads: np.ndarray) -> list[tuple[float, float, float, float]]:
         return []
     # The thresholds of EasyOCR's `readtext`.
     upright, sloped = group_text_box(
-        list(quads.reshape(len(quads), 8)), slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1
+        list(quads.reshape(len(quads), 8)),
+        slope_ths=0.1,
+        ycenter_ths=0.5,
+        height_ths=0.5,
+        width_ths=0.5,
+        add_margin=0.1,
     )
     corners = [(b[0], b[2], b[1], b[3]) for b in upright]
     return corners + [(*np.min(quad, axis=0), *np.max(quad, axis=0)) for quad in sloped]
