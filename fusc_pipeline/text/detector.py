@@ -122,17 +122,13 @@ class TextDetector:
 
 
 def _grouped(quads: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Corners (x0, y0, x1, y1) of the lines that words make side by side. quads: (N, 4, 2), clockwise from the top left."""
+    """Corners (x0, y0, x1, y1) of the lines that words side by side make. quads: (N, 4, 2), clockwise from top left."""
     if not len(quads):
         return []
+    flat = list(quads.reshape(len(quads), 8))
     # The thresholds of EasyOCR's `readtext`.
     upright, sloped = group_text_box(
-        list(quads.reshape(len(quads), 8)),
-        slope_ths=0.1,
-        ycenter_ths=0.5,
-        height_ths=0.5,
-        width_ths=0.5,
-        add_margin=0.1,
+        flat, slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1
     )
     corners = [(b[0], b[2], b[1], b[3]) for b in upright]
     return corners + [(*np.min(quad, axis=0), *np.max(quad, axis=0)) for quad in sloped]

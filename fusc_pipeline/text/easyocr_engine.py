@@ -24,10 +24,11 @@ from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HA
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 
 _CACHED_CROPS = 4096
-# Below this confidence a line that was read upright is read upside down as well.
-_UPSIDE_DOWN = 0.6
 # How sure a turned reading must be, and of how many letters and digits. Speckle reads as a letter or two either way.
 _TURNED_SURE, _TURNED_LETTERS = 0.4, 3
+# A line so many times as wide as tall, read less surely than the first, is read upside down too, which must be surer by
+# the second. Shorter ones read either way: a settings column is full of them.
+_LONG, _UPSIDE_DOWN, _SURER = 4, 0.6, 0.2
 
 Reading = tuple[str, float]
 
@@ -93,15 +94,18 @@ class EasyOcrEngine:
         """The reading of a box's grey and chroma, (h, w), and the line's angle: upright unless it is surer turned."""
         height, width = grey.shape
         reading = self._read_upright(grey, chroma)
-        if height < TALL * width and reading[1] >= _UPSIDE_DOWN:
-            return reading, 0
+        if height < TALL * width:
+            if width < _LONG * height or reading[1] >= _UPSIDE_DOWN:
+                return reading, 0
+            over = self._read_upright(upright(grey, 180), upright(chroma, 180))
+            return (over, 180) if _is_line(over) and over[1] >= reading[1] + _SURER else (reading, 0)
         best, best_angle = reading, 0
-        for angle in (90, 270) if height >= TALL * width else (180,):
+        for angle in (90, 270):
             turned = self._read_upright(upright(grey, angle), upright(chroma, angle))
             # A tall box read as one letter says nothing, however sure.
             if _is_line(turned) and (turned[1] > best[1] or not _is_line(best)):
                 best, best_angle = turned, angle
-        if best_angle == 0 and height >= TALL * width:
+        if best_angle == 0:
             column = side_by_side(grey, crops.variants(grey, chroma)[0])
             if column is not None and _is_line(letters := self._read_crop(crops.stretch(column))):
                 best, best_angle = letters, 270

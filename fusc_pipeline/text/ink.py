@@ -78,8 +78,7 @@ def find_ink(
     for y0, y1, x0, x1 in [*filter(None, plates), *find_black_plates(grey, fan)]:
         mask[y0:y1, x0:x1] = True
     for word in blocks:
-        if not is_tissue(word, grey.shape):
-            mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
+        mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
     mask |= _marks(grey) | (find_panels(grey) & (flow == 0))
     mask &= fan
     return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
@@ -121,7 +120,7 @@ def padded(word: Word, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 def _strokes(grey: np.ndarray, word: Word, inside: tuple[slice, slice]) -> np.ndarray:
     """Pixels of a word's surroundings `inside` that stand out from the local median towards the ink's own grey level,
-    above it or, for dark letters, below."""
+    above it and, for dark letters, below."""
     around = np.ascontiguousarray(grey[inside])
     size = min(_MEDIAN_WINDOW, 2 * (min(around.shape) // 2) - 1)
     if size < 3:
@@ -132,11 +131,13 @@ def _strokes(grey: np.ndarray, word: Word, inside: tuple[slice, slice]) -> np.nd
     box = np.s_[max(0, word.y0 - top) : word.y1 - top, max(0, word.x0 - left) : word.x1 - left]
     own, apart = around[box], (around - ground)[box]
     above, below = np.percentile(apart, 100 - _EXTREME), -np.percentile(apart, _EXTREME)
+    level = int(np.percentile(own, 100 - _EXTREME))
+    strokes = around > ground + np.maximum(_INK_LEVELS, _INK_SHARE * (level - ground))
     if below > _DARK * above:
         level = int(np.percentile(own, _EXTREME))
-        return around < ground - np.maximum(_INK_LEVELS, _INK_SHARE * (ground - level))
-    level = int(np.percentile(own, 100 - _EXTREME))
-    return around > ground + np.maximum(_INK_LEVELS, _INK_SHARE * (level - ground))
+        # Faint letters among bone look dark at first: of these boxes both go.
+        strokes |= around < ground - np.maximum(_INK_LEVELS, _INK_SHARE * (ground - level))
+    return strokes
 
 
 def _marks(grey: np.ndarray) -> np.ndarray:
