@@ -50,3 +50,16 @@ def test_every_kind_is_drawn_turned_as_it_says_and_dark_or_bright():
         assert (height > width) == (kind in ("turned_90", "turned_270", "stacked", "dark_turned")), kind
         assert (patch.min() < 20) == (kind in ("dark", "dark_turned", "outlined")), kind
         assert (patch.max() > 120) == (kind not in ("dark", "dark_turned")), kind
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_the_command_asks_for_them(tmp_path, external):
+    from fusc_pipeline import cli
+
+    written = []
+    for name, more in (("plain", []), ("hard", ["--hard-words"])):
+        command = ["phantom", str(tmp_path / name), "--frames", "2", "--subjects", "1", *more]
+        assert cli.main([*command, *["--external"] * external]) == 0
+        written.append(sorted(p.read_bytes() for p in (tmp_path / name).rglob("*") if p.suffix in (".png", ".dcm")))
+    assert len(written[0]) == len(written[1]) > 0 and written[0] != written[1]
+    assert cli.main(["phantom", str(tmp_path / "hard"), "--frames", "2", "--subjects", "1"]) == 1
