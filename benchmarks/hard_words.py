@@ -38,6 +38,7 @@ SURE, LETTERS, LEFT = 0.5, 3, 0.1
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
+    parser.add_argument("--every", type=int, default=1, help="take each n-th of them only")
     parser.add_argument("--seed", type=int, default=101)
     parser.add_argument("--plain", action="store_true", help="phantoms as they are without this option")
     parser.add_argument("--judge", action="store_true", help="both engines read the clean images in four directions")
@@ -61,7 +62,7 @@ def made(options: argparse.Namespace) -> Iterator[tuple[int, SimpleNamespace]]:
     """(number, frame) with screen, ink and words: kind, text and box."""
     hard = {} if options.plain else {"p_hard_words": 1.0}
     config = PhantomConfig(n_frames=options.frames, seed=options.seed, **hard)
-    for index in range(options.frames):
+    for index in range(0, options.frames, options.every):
         frame = render_frame(config, index)
         screen = through_jpeg(frame.screen) if index % 3 == 2 else frame.screen
         words = [(word.kind, word.text, word.box) for word in frame.hard_words]

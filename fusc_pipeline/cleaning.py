@@ -25,7 +25,7 @@ _TEXT = re.compile(r"[A-Za-z].*[A-Za-z]|[0-9].*[0-9].*[0-9]")
 _SURE = 0.5
 # In a place that a word was removed from the reading has no say in where text is, so it must be surer and longer; and
 # so must one whose letters are as tall as tissue.
-_PLACE_SURE, _TALL_SURE, _LETTERS = 0.6, 0.8, 3
+_PLACE_SURE, _TALL_SURE, _LETTERS = 0.75, 0.8, 3
 # How far beyond its ends a line may go on that an engine did not read in full, in heights of its letters.
 _BEYOND = 6
 # Longest side, in pixels, that the checker's detector sees: its cost grows with the square.

@@ -143,12 +143,12 @@ def test_what_stands_beside_a_word_on_its_line_is_read_again_and_goes():
     x0, y0 = fan.box[:2]
     box = (BOX[0] - x0, BOX[1] - y0, BOX[2] - x0, BOX[3] - y0)
     half = Word(BOX[2] + 10, BOX[1], BOX[2] + 60, BOX[3], "ANNA", 0.9)
-    engine = Engine(fan, beside=(Word(*box, "FEMUR", 0.7),))
+    engine = Engine(fan, beside=(Word(*box, "FEMUR", 0.8),))
     removed, repairs, left = remove_and_check(SOFT, fan, [half], 0, engine)
     assert repairs == 1 and not left and removed.image[INK].max() <= 200
     before = [place for place in engine.places if place.x0 + x0 <= BOX[0] and place.x1 + x0 > BOX[2]]
     assert len(engine.places) == 3 and before
-    for unsure in (Word(*box, "FEMUR", 0.55), Word(*box, "FE", 0.9)):
+    for unsure in (Word(*box, "FEMUR", 0.7), Word(*box, "FE", 0.9)):
         _, repairs, left = remove_and_check(SOFT, fan, [half], 0, Engine(fan, beside=(unsure,)))
         assert repairs == 0 and not left
 
