@@ -104,22 +104,29 @@ class RapidOcrEngine:
         # The networks were trained on OpenCV's channel order.
         words = self._read(cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR if pixels.ndim == 2 else cv2.COLOR_RGB2BGR))
         grey, chroma = grey_and_chroma(pixels)
-        again = []
         if np.count_nonzero(chroma > _COLOURED) >= _COLOURED_PIXELS:
-            again += self._read(cv2.cvtColor(chroma, cv2.COLOR_GRAY2BGR))
-        if self.dark:
-            # What lies outside the fan stays black.
-            inverted = np.where(grey > 0, 255 - grey, 0).astype(np.uint8)
-            size = round(_INVERTED_CANVAS * self.canvas)
-            again += filter(_is_sure, self._read(cv2.cvtColor(inverted, cv2.COLOR_GRAY2BGR), size))
-        if again:
-            words += again
+            words += self._read(cv2.cvtColor(chroma, cv2.COLOR_GRAY2BGR))
             kept: list[Word] = []
             for word in sorted(words, key=lambda word: -word.confidence):
                 if not mostly_covered(_box(word), map(_box, kept)):
                     kept.append(word)
             words = kept
+        if self.dark:
+            words += self._read_dark(grey, words)
         return sorted(words, key=lambda word: (word.y0, word.x0))
+
+    def _read_dark(self, grey: np.ndarray, words: Sequence[Word]) -> list[Word]:
+        """Words on the inverted picture, (H, W) uint8, that are sure and that the picture as it is did not show as surely."""
+        # What lies outside the fan stays black.
+        inverted = np.where(grey > 0, 255 - grey, 0).astype(np.uint8)
+        found = self._read(cv2.cvtColor(inverted, cv2.COLOR_GRAY2BGR), round(_INVERTED_CANVAS * self.canvas))
+        known = [(_box(word), len(word.text)) for word in words if word.confidence >= _INVERTED_SURE]
+        # A box of one letter around half the frame hides no word.
+        return [
+            word
+            for word in found
+            if _is_sure(word) and not mostly_covered(_box(word), [box for box, n in known if 2 * n > len(word.text)])
+        ]
 
     def read_places(self, pixels: np.ndarray, places: Sequence[Word]) -> list[Word]:
         """What stands in the places given, read along their own angle without looking for text first.
