@@ -116,7 +116,7 @@ class RapidOcrEngine:
         return sorted(words, key=lambda word: (word.y0, word.x0))
 
     def _read_dark(self, grey: np.ndarray, words: Sequence[Word]) -> list[Word]:
-        """Words on the inverted picture, (H, W) uint8, that are sure and that the picture as it is did not show as surely."""
+        """Sure words on the inverted picture, (H, W) uint8, that the picture as it is did not show as surely."""
         # What lies outside the fan stays black.
         inverted = np.where(grey > 0, 255 - grey, 0).astype(np.uint8)
         found = self._read(cv2.cvtColor(inverted, cv2.COLOR_GRAY2BGR), round(_INVERTED_CANVAS * self.canvas))
