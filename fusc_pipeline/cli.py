@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from fusc_pipeline.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
@@ -118,6 +119,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="laid out as FETAL_PLANES_DB, other machines, with the cervix; for add-batch --external",
     )
+    verb.add_argument(
+        "--hard-words",
+        action="store_true",
+        help="names burnt into every picture that are turned, dark, faint or one letter below another",
+    )
     verb.set_defaults(verb=_phantom)
     for module in (arrivals, service, recovery, ui, upkeep):
         module.add(verbs)
@@ -227,7 +233,8 @@ def _phantom(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.phantom.external import external_config, write_external
 
     sizes = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
-    settings = sizes | ({"external": True} if arguments.external else {})
+    hard = {"p_hard_words": 1.0} if arguments.hard_words else {}
+    settings = sizes | ({"external": True} if arguments.external else {}) | hard
     folder = arguments.folder
     marker = folder / "_PHANTOM.json"
     if marker.exists():
@@ -241,9 +248,9 @@ def _phantom(arguments: argparse.Namespace) -> None:
     if arguments.frames < 1 or arguments.subjects < 1:
         raise BadSetting("--frames and --subjects must be 1 or more")
     if arguments.external:
-        truth = write_external(folder, external_config(**sizes), n_jobs=usable_cores())
+        truth = write_external(folder, replace(external_config(**sizes), **hard), n_jobs=usable_cores())
     else:
-        truth = write_batch(folder, PhantomConfig(**sizes), n_jobs=usable_cores())
+        truth = write_batch(folder, PhantomConfig(**sizes, **hard), n_jobs=usable_cores())
     marker.write_text(json.dumps(settings))
     print(f"wrote {arguments.frames} frames of {arguments.subjects} subjects to {folder}")
     print(f"what they show, for scoring only: {truth}")

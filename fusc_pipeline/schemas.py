@@ -80,6 +80,7 @@ BURNED_IN_TEXT = _schema(
     ("x1", pa.int32(), True, "right, exclusive"),
     ("y1", pa.int32(), True, "bottom, exclusive"),
     ("confidence", pa.float32(), True, "the OCR engine's confidence, 0 to 1"),
+    ("angle", pa.int16(), True, "degrees by which the line is turned counter-clockwise: 0, 90, 180 or 270"),
     ("n_views", pa.int32(), True, "different views this word names; more than one can be no label"),
     ("view", pa.string(), True, "view this word (or the line it is part of) names, or null"),
     ("alias", pa.string(), True, "the lexicon entry that matched"),

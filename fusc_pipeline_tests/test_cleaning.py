@@ -1,5 +1,7 @@
 """What is still readable is repaired or held back; content is let on by a setting; the crop's place is told."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -24,8 +26,8 @@ class Engine:
 
     name, fingerprint = "drawn", "0"
 
-    def __init__(self, fan, word=None, always=False):
-        self.fan, self.word, self.always, self.calls = fan, word, always, 0
+    def __init__(self, fan, word=None, always=False, beside=()):
+        self.fan, self.word, self.always, self.calls, self.beside = fan, word, always, 0, beside
 
     def read(self, pixels):
         self.calls += 1
@@ -33,9 +35,14 @@ class Engine:
             return []
         x0, y0 = self.fan.box[:2]
         w = self.word
-        there = Word(w.x0 - x0, w.y0 - y0, w.x1 - x0, w.y1 - y0, w.text, w.confidence)
+        there = replace(w, x0=w.x0 - x0, y0=w.y0 - y0, x1=w.x1 - x0, y1=w.y1 - y0)
         white = (pixels[there.y0 : there.y1, there.x0 : there.x1] > 200).any()
         return [there] if white or self.always else []
+
+    def read_places(self, pixels, places):
+        """What is still drawn in the places; nothing by itself."""
+        self.places = places
+        return [word for word in self.beside if (pixels[word.y0 : word.y1, word.x0 : word.x1] > 200).any()]
 
 
 def scan(pixels=SCREEN, words=(), **changes):
@@ -110,6 +117,49 @@ def test_content_that_is_not_listed_is_set_aside_and_the_setting_lets_it_on(engi
     )
     listed = clean_scan(scan(content="colour_flow"), Cleaning(contents=("b_mode", "colour_flow")))
     assert listed["image"] is not None and decode_png(listed["image"]["bytes"]).ndim == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "text", "confidence", "angle"),
+    [
+        ((190, 90, 212, 250), "SMITH JANE", 0.9, 90),  # tall, because it runs upwards
+        ((120, 180, 144, 260), "SMITH", 0.6, 270),
+        ((100, 80, 300, 220), "SMITH", 0.9, 0),  # letters as tall as tissue, but surely read
+        ((120, 100, 190, 260), "SMI TH", 0.85, 90),
+    ],
+)
+def test_whatever_the_shape_of_its_box_what_is_surely_read_goes_or_the_frame_is_held_back(box, text, confidence, angle):
+    fan = find_fan(SCREEN)
+    word = Word(*box, text, confidence, angle)
+    removed, repairs, left = remove_and_check(SCREEN, fan, [], 0, Engine(fan, word, always=True))
+    assert repairs == cleaning.MOST_REPAIRS and left
+    x0, y0, x1, y1 = box
+    assert removed.ink[y0:y1, x0:x1][fan.mask[y0:y1, x0:x1]].all()
+
+
+def test_what_stands_beside_a_word_on_its_line_is_read_again_and_goes():
+    """An engine read half of a line: on the other half the checker's detector finds nothing, but it reads the place."""
+    fan = find_fan(SCREEN)
+    x0, y0 = fan.box[:2]
+    box = (BOX[0] - x0, BOX[1] - y0, BOX[2] - x0, BOX[3] - y0)
+    half = Word(BOX[2] + 10, BOX[1], BOX[2] + 60, BOX[3], "ANNA", 0.9)
+    engine = Engine(fan, beside=(Word(*box, "FEMUR", 0.8),))
+    removed, repairs, left = remove_and_check(SOFT, fan, [half], 0, engine)
+    assert repairs == 1 and not left and removed.image[INK].max() <= 200
+    before = [place for place in engine.places if place.x0 + x0 <= BOX[0] and place.x1 + x0 > BOX[2]]
+    assert len(engine.places) == 3 and before
+    for unsure in (Word(*box, "FEMUR", 0.7), Word(*box, "FE", 0.9)):
+        _, repairs, left = remove_and_check(SOFT, fan, [half], 0, Engine(fan, beside=(unsure,)))
+        assert repairs == 0 and not left
+
+
+def test_places_of_turned_words_lie_along_them_and_none_outside_the_fan():
+    fan = find_fan(SCREEN)
+    engine = Engine(fan)
+    remove_and_check(SCREEN, fan, [Word(190, 120, 210, 200, "", 0.9, 90), Word(0, 0, 40, 12, "", 0.9)], 0, engine)
+    word, above, below = engine.places
+    assert all(place.angle == 90 and place.height > place.width for place in engine.places)
+    assert above.y1 < word.y1 and below.y0 > word.y0 and above.y0 < word.y0 and below.y1 > word.y1
 
 
 @pytest.mark.parametrize(

@@ -148,11 +148,11 @@ def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> I
 
     by_image: dict[str, list[Word]] = {}
     unread = set()
-    for row in words.select(["image_id", "word", "x0", "y0", "x1", "y1", "confidence"]).to_pylist():
+    for row in words.select(["image_id", "word", "x0", "y0", "x1", "y1", "confidence", "angle"]).to_pylist():
         if row["word"] == UNREAD:
             unread.add(row["image_id"])
         elif row["word"] != NO_WORD:
-            word = Word(row["x0"], row["y0"], row["x1"], row["y1"], "", row["confidence"])
+            word = Word(row["x0"], row["y0"], row["x1"], row["y1"], "", row["confidence"], row["angle"])
             by_image.setdefault(row["image_id"], []).append(word)
     columns = ["image_id", "png", "subject_key", "subject_source", "study_key", "machine", "content", "region_source"]
     columns += ["region_x0", "region_y0", "region_x1", "region_y1"]

@@ -62,7 +62,7 @@ class BurnedInTextConfig(ParallelConfig):
     deps=["scans"],
     group_name="text",
     kinds={"easyocr", "parquet"},
-    code_version="2",
+    code_version="3",
     metadata=column_schema("burned_in_text"),
     **GPU_OP,
 )
@@ -213,7 +213,8 @@ def _word_rows(image_id: str, words: list, keep_text: bool) -> list[dict]:
             "x1": word.x1,
             "y1": word.y1,
             "confidence": word.confidence,
-            "n_views": len(views_named(word.text)),
+            "angle": word.angle,
+            "n_views": 0 if word.angle else len(views_named(word.text)),
             "view": match.view if match else None,
             "alias": match.alias if match else None,
             "match_score": match.score if match else None,

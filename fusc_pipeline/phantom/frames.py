@@ -11,12 +11,14 @@ from fusc_pipeline.phantom.canvas import Canvas, Pose
 from fusc_pipeline.phantom.config import (
     CERVIX,
     STREAM_FRAME,
+    STREAM_HARD_WORDS,
     STREAM_SCENE,
     STREAM_SCREEN,
     STREAM_SUBJECT,
     PhantomConfig,
     plan,
 )
+from fusc_pipeline.phantom.hard_words import HardWord, draw_hard_words
 from fusc_pipeline.phantom.labels import choose_label
 from fusc_pipeline.phantom.machines import (
     EXTERNAL_MACHINES,
@@ -47,7 +49,7 @@ class PhantomFrame:
     fan, ink: (H, W) bool, where the picture is and where something is drawn over it. view: the anatomy shown;
     typed_text: lines parted by a line feed, or None; label_view: the view a person reads from it, None without text and
     when two views are typed; label_box: (x0, y0, x1, y1) pixels, or None. index: the frame's number in the set.
-    structures: names of what lies in the plane.
+    structures: names of what lies in the plane. hard_words: see `PhantomConfig.p_hard_words`.
     """
 
     screen: np.ndarray
@@ -63,6 +65,7 @@ class PhantomFrame:
     cm_per_px: float
     index: int
     structures: frozenset[str]
+    hard_words: tuple[HardWord, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,10 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
     screen, ink, box = draw_screen(
         anatomy, mask, fan, subject.machine, subject.study, depth_cm, label, measurement, screen_rng
     )
+    hard_words: tuple[HardWord, ...] = ()
+    hard_rng = config.rng(STREAM_HARD_WORDS, index)
+    if hard_rng.random() < config.p_hard_words:
+        screen, ink, hard_words = draw_hard_words(screen, ink, mask, hard_rng)
     return PhantomFrame(
         screen=screen,
         anatomy=anatomy,
@@ -155,6 +162,7 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
         cm_per_px=depth_cm / (fan.r1 - fan.r0),
         index=index,
         structures=structures,
+        hard_words=hard_words,
     )
 
 

@@ -18,7 +18,9 @@ from fusc_pipeline.text.fast_inference import freeze
 _MEAN = torch.tensor([0.485, 0.456, 0.406]).mul(255).view(1, 3, 1, 1)
 _STD = torch.tensor([0.229, 0.224, 0.225]).mul(255).view(1, 3, 1, 1)
 _STRIDE = 32
-# How far around a line to look again, in heights of its box: a value beside its name, a line above or below.
+# A quad this many times as tall as wide is a line that runs up or down; one letter is less.
+_TURNED = 2.5
+# How far around a line to look again, in heights of its letters: a value beside its name, a line above or below.
 _ASIDE, _ABOVE = 2.0, 1.0
 # Two neighbourhoods are looked at as one when that costs at most this much more.
 _JOINED = 1.1
@@ -88,13 +90,12 @@ class TextDetector:
         if not len(quads):
             return []
         quads = adjustResultCoordinates(quads, 1 / scale, 1 / scale)
-        flat = [np.asarray(quad).astype(np.int32).reshape(-1) for quad in quads]
-        # The thresholds of EasyOCR's `readtext`.
-        upright, sloped = group_text_box(
-            flat, slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1
-        )
-        corners = [(b[0], b[2], b[1], b[3]) for b in upright]
-        corners += [(*np.min(quad, axis=0), *np.max(quad, axis=0)) for quad in sloped]
+        flat = np.array([np.asarray(quad).astype(np.int32) for quad in quads])  # (N, 4, 2)
+        wide, tall = np.ptp(flat, axis=1).T
+        turned = tall >= _TURNED * wide
+        corners = _grouped(flat[~turned])
+        # Words of a turned line are joined along it; beside each other they are different lines.
+        corners += [(x0, y0, x1, y1) for y0, x0, y1, x1 in _grouped(flat[turned][:, [0, 3, 2, 1], ::-1])]
         found = []
         for x0, y0, x1, y1 in corners:
             box = (max(0, int(x0)), max(0, int(y0)), min(width, int(x1)), min(height, int(y1)))
@@ -120,11 +121,27 @@ class TextDetector:
         return np.ascontiguousarray(scores[:, :, 0]), np.ascontiguousarray(scores[:, :, 1])
 
 
+def _grouped(quads: np.ndarray) -> list[tuple[float, float, float, float]]:
+    """Corners (x0, y0, x1, y1) of the lines that words side by side make. quads: (N, 4, 2), clockwise from top left."""
+    if not len(quads):
+        return []
+    flat = list(quads.reshape(len(quads), 8))
+    # The thresholds of EasyOCR's `readtext`.
+    upright, sloped = group_text_box(
+        flat, slope_ths=0.1, ycenter_ths=0.5, height_ths=0.5, width_ths=0.5, add_margin=0.1
+    )
+    corners = [(b[0], b[2], b[1], b[3]) for b in upright]
+    return corners + [(*np.min(quad, axis=0), *np.max(quad, axis=0)) for quad in sloped]
+
+
 def neighbourhoods(boxes: list[Box], width: int, height: int) -> list[Box]:
     """Rectangles around boxes, clipped to the frame. Near boxes share one, unless it would be mostly empty."""
     regions: list[Box] = []
     for x0, y0, x1, y1 in boxes:
-        aside, above = int(_ASIDE * (y1 - y0)), int(_ABOVE * (y1 - y0))
+        if y1 - y0 >= _TURNED * (x1 - x0):
+            aside, above = int(_ABOVE * (x1 - x0)), int(_ASIDE * (x1 - x0))
+        else:
+            aside, above = int(_ASIDE * (y1 - y0)), int(_ABOVE * (y1 - y0))
         new = (max(0, x0 - aside), max(0, y0 - above), min(width, x1 + aside), min(height, y1 + above))
         while partner := next((region for region in regions if _worth_joining(region, new)), None):
             regions.remove(partner)

@@ -18,11 +18,19 @@ from fusc_pipeline.text.detector import TextDetector
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.engines import REVISIONS
 from fusc_pipeline.text.recogniser import TextRecogniser
+from fusc_pipeline.text.turned import TALL, side_by_side, upright
 from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HASHES, resolve_weights
 
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 
 _CACHED_CROPS = 4096
+# How sure a turned reading must be, and of how many letters and digits. Speckle reads as a letter or two either way.
+_TURNED_SURE, _TURNED_LETTERS = 0.4, 3
+# A line so many times as wide as tall, read less surely than the first, is read upside down too, which must be surer by
+# the second. Shorter ones read either way: a settings column is full of them.
+_LONG, _UPSIDE_DOWN, _SURER = 4, 0.6, 0.2
+
+Reading = tuple[str, float]
 
 
 class EasyOcrEngine:
@@ -76,20 +84,42 @@ class EasyOcrEngine:
         """See `OcrEngine.read`."""
         boxes = self.detector.boxes(pixels)
         grey, chroma = grey_and_chroma(pixels)
-        candidates = [crops.variants(_cut(grey, box), _cut(chroma, box)) for box in boxes]
-        readings = []
-        for first, other in candidates:
-            reading = self._read_crop(first)
-            if reading[1] < self.second_try:
-                reading = max(reading, self._read_crop(other), key=lambda text_and_confidence: text_and_confidence[1])
-            readings.append(reading)
-        words = [
-            Word(*box, text=text.strip(), confidence=confidence)
-            for box, (text, confidence) in zip(boxes, readings, strict=True)
-        ]
+        words = []
+        for box in boxes:
+            (text, confidence), angle = self._read_line(_cut(grey, box), _cut(chroma, box))
+            words.append(Word(*box, text=text.strip(), confidence=confidence, angle=angle))
         return sorted(words, key=lambda word: (word.y0, word.x0))
 
-    def _read_crop(self, image: np.ndarray) -> tuple[str, float]:
+    def _read_line(self, grey: np.ndarray, chroma: np.ndarray) -> tuple[Reading, int]:
+        """The reading of a box's grey and chroma, (h, w), and the line's angle: upright unless it is surer turned."""
+        height, width = grey.shape
+        reading = self._read_upright(grey, chroma)
+        if height < TALL * width:
+            if width < _LONG * height or reading[1] >= _UPSIDE_DOWN:
+                return reading, 0
+            over = self._read_upright(upright(grey, 180), upright(chroma, 180))
+            return (over, 180) if _is_line(over) and over[1] >= reading[1] + _SURER else (reading, 0)
+        best, best_angle = reading, 0
+        for angle in (90, 270):
+            turned = self._read_upright(upright(grey, angle), upright(chroma, angle))
+            # A tall box read as one letter says nothing, however sure.
+            if _is_line(turned) and (turned[1] > best[1] or not _is_line(best)):
+                best, best_angle = turned, angle
+        if best_angle == 0:
+            column = side_by_side(grey, crops.variants(grey, chroma)[0])
+            if column is not None and _is_line(letters := self._read_crop(crops.stretch(column))):
+                best, best_angle = letters, 270
+        return best, best_angle
+
+    def _read_upright(self, grey: np.ndarray, chroma: np.ndarray) -> Reading:
+        """The surer reading of the two kinds of crop."""
+        first, other = crops.variants(grey, chroma)
+        reading = self._read_crop(first)
+        if reading[1] < self.second_try:
+            reading = max(reading, self._read_crop(other), key=lambda text_and_confidence: text_and_confidence[1])
+        return reading
+
+    def _read_crop(self, image: np.ndarray) -> Reading:
         """A crop's reading; pixel-identical ones (screen furniture, mostly) are recognised once.
 
         The recogniser reads a crop alone, so what is remembered is what would be computed again: a frame's words do not
@@ -102,6 +132,12 @@ class EasyOcrEngine:
         if len(self._known) > _CACHED_CROPS:
             self._known.popitem(last=False)
         return self._known[key]
+
+
+def _is_line(reading: Reading) -> bool:
+    """Whether a turned reading is more than what speckle gives."""
+    text, confidence = reading
+    return confidence >= _TURNED_SURE and sum(letter.isalnum() for letter in text) >= _TURNED_LETTERS
 
 
 def _cut(image: np.ndarray, box: Box) -> np.ndarray:

@@ -16,7 +16,7 @@ from fusc_pipeline.text.weights import RAPIDOCR_HASHES, WEIGHT_HASHES, rapidocr_
 CANVAS = {"easyocr": 576, "rapidocr": 800}
 SMALLEST_CANVAS = 320
 # Raised whenever an engine's arithmetic changes what is read.
-REVISIONS = {"easyocr": 3, "rapidocr": 2}
+REVISIONS = {"easyocr": 4, "rapidocr": 3}
 
 
 def engine_factory(name: str, canvas: int = 0, weights: Path | None = None) -> Callable[[], OcrEngine]:

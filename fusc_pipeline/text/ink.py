@@ -1,4 +1,4 @@
-"""Which pixels of the fan are overlay: coloured ink, marks, panels anywhere; bright ink where words were read.
+"""Which pixels of the fan are overlay: coloured ink, marks, panels anywhere; bright or dark ink where words were read.
 
 `drawn` finds marks of one exact level, `panels` the areas words are typed on. Repainting is `removal`'s business;
 colour Doppler is measured here and left alone.
@@ -18,10 +18,14 @@ from fusc_pipeline.text.panels import find_black_plates, find_panels, find_plate
 _CHROMA = 36
 # Coloured areas that a disc of this many pixels fits into are colour flow, not ink: strokes of type are thinner.
 _FLOW_DISC = 13
-# Bright ink: this far from the local median towards the box's brightest pixels, and at least so many grey levels.
-_BRIGHT_SHARE = 0.35
-_BRIGHT_LEVELS = 18
+# Ink: this far from the local median towards the box's brightest (darkest) pixels, and at least so many grey levels.
+_INK_SHARE = 0.35
+_INK_LEVELS = 18
 _MEDIAN_WINDOW = 41
+# The brightest and the darkest of a box are this share of its pixels. Speckle alone reaches further up than down;
+# letters are dark where the darkest are this many times as far from the local median as the brightest.
+_EXTREME = 4
+_DARK = 1.2
 # Lines of text are less tall than the first share of the frame, and than the second unless something clear was read.
 _TALLEST, _TALL = 0.2, 0.13
 # Strokes cover a share of their word's box; where coloured pixels reach this one, they are the strokes.
@@ -69,15 +73,12 @@ def find_ink(
         plate = None if coloured[box].mean() >= _STROKES else find_plate(grey, word)
         if plate is not None:
             mask[plate[0] : plate[1], plate[2] : plate[3]] = True
-        # The box as read tells how bright this line is; its surroundings may hold a brighter one.
-        level = int(np.percentile(own, 96))
-        mask[inside] |= _bright(grey[inside], level) | coloured[inside]
+        mask[inside] |= _strokes(grey, word, inside) | coloured[inside]
     plates = [find_plate(grey, line) for line in _lines(drawn)]
     for y0, y1, x0, x1 in [*filter(None, plates), *find_black_plates(grey, fan)]:
         mask[y0:y1, x0:x1] = True
     for word in blocks:
-        if not is_tissue(word, grey.shape):
-            mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
+        mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
     mask |= _marks(grey) | (find_panels(grey) & (flow == 0))
     mask &= fan
     return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
@@ -98,31 +99,45 @@ def _lines(drawn: np.ndarray) -> list[Word]:
 
 
 def is_tissue(word: Word, shape: tuple[int, ...]) -> bool:
-    """Whether a box is a detector's mistake: far too tall for a line of text."""
-    share = word.height / shape[0]
+    """Whether a box is a detector's mistake: its letters would be far too tall for a line of text."""
+    share = word.thickness / shape[0]
     return share > _TALLEST or (share > _TALL and word.confidence < 0.5)
 
 
 def padded(word: Word, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """A word's box as (y0, y1, x0, x1), grown by what a detector typically cuts off, clipped to the frame."""
-    grow = max(3, round(0.2 * word.height))
+    across = max(3, round(0.2 * word.thickness))
     # The first and last letter are cut off more often than the top and bottom.
-    along = max(grow, round(0.45 * word.height))
+    along = max(across, round(0.45 * word.thickness))
+    aside, above = (along, across) if word.upright else (across, along)
     return (
-        max(0, word.y0 - grow),
-        min(shape[0], word.y1 + grow),
-        max(0, word.x0 - along),
-        min(shape[1], word.x1 + along),
+        max(0, word.y0 - above),
+        min(shape[0], word.y1 + above),
+        max(0, word.x0 - aside),
+        min(shape[1], word.x1 + aside),
     )
 
 
-def _bright(grey: np.ndarray, level: int) -> np.ndarray:
-    """Pixels of a word's surroundings that stand out above the local median towards the ink's own grey level."""
-    size = min(_MEDIAN_WINDOW, 2 * (min(grey.shape) // 2) - 1)
+def _strokes(grey: np.ndarray, word: Word, inside: tuple[slice, slice]) -> np.ndarray:
+    """Pixels of a word's surroundings `inside` that stand out from the local median towards the ink's own grey level,
+    above it and, for dark letters, below."""
+    around = np.ascontiguousarray(grey[inside])
+    size = min(_MEDIAN_WINDOW, 2 * (min(around.shape) // 2) - 1)
     if size < 3:
-        return np.ones_like(grey, bool)
-    ground = cv2.medianBlur(np.ascontiguousarray(grey), size).astype(np.int16)
-    return grey > ground + np.maximum(_BRIGHT_LEVELS, _BRIGHT_SHARE * (level - ground))
+        return np.ones_like(around, bool)
+    ground = cv2.medianBlur(around, size).astype(np.int16)
+    # The box as read tells how bright this line is; its surroundings may hold a brighter one.
+    top, left = inside[0].start, inside[1].start
+    box = np.s_[max(0, word.y0 - top) : word.y1 - top, max(0, word.x0 - left) : word.x1 - left]
+    own, apart = around[box], (around - ground)[box]
+    above, below = np.percentile(apart, 100 - _EXTREME), -np.percentile(apart, _EXTREME)
+    level = int(np.percentile(own, 100 - _EXTREME))
+    strokes = around > ground + np.maximum(_INK_LEVELS, _INK_SHARE * (level - ground))
+    if below > _DARK * above:
+        level = int(np.percentile(own, _EXTREME))
+        # Faint letters among bone look dark at first: of these boxes both go.
+        strokes |= around < ground - np.maximum(_INK_LEVELS, _INK_SHARE * (ground - level))
+    return strokes
 
 
 def _marks(grey: np.ndarray) -> np.ndarray:

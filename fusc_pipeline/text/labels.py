@@ -38,7 +38,9 @@ def label_frame(words: Sequence[Word], matches: Sequence[Match | None], min_scor
         raise ValueError(f"{len(words)} words but {len(matches)} matches")
     readings = [
         Reading(
-            word.confidence, len(views_named(word.text)), *((match.view, match.alias, match.score) if match else ())
+            word.confidence,
+            0 if word.angle else len(views_named(word.text)),
+            *((match.view, match.alias, match.score) if match else ()),
         )
         for word, match in zip(words, matches, strict=True)
     ]

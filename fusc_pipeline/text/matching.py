@@ -39,9 +39,10 @@ class _Line:
 def match_words(words: Sequence[Word]) -> list[Match | None]:
     """For each word, the match of the annotation it is part of, or None. Words of one annotation share one Match.
 
+    Turned words name no view: nobody types a label sideways, and their neighbours are none of their line.
     A line's words are joined ("RT" "KIDNEY"), and so are two lines of one annotation ("CORD" over "INSERTION").
     """
-    lines = join_lines(words)
+    lines = [line for line in join_lines(words) if not words[line.members[0]].angle]
     found: list[Match | None] = [None] * len(words)
     for line in lines:
         joint = match_view(line.text)
@@ -71,7 +72,7 @@ def join_lines(words: Sequence[Word]) -> list[_Line]:
     for index in sorted(range(len(words)), key=lambda i: words[i].x0):
         word = words[index]
         for line in lines:
-            if _beside(words[line[-1]], word):
+            if not word.angle and not words[line[-1]].angle and _beside(words[line[-1]], word):
                 line.append(index)
                 break
         else:

@@ -131,15 +131,15 @@ def find_plate(grey: np.ndarray, word: Word) -> tuple[int, int, int, int] | None
     y0, y1, x0, x1 = max(0, word.y0), min(rows, word.y1), max(0, word.x0), min(columns, word.x1)
     levels = np.bincount(grey[y0:y1, x0:x1].ravel(), minlength=256)
     level = int(levels.argmax())
-    inset = word.height // 4
+    inset = word.thickness // 4
     y0, y1, x0, x1 = y0 + inset, y1 - inset, x0 + inset, x1 - inset
     if y1 - y0 < 3 or x1 - x0 < 3 or levels[level] < _PLATE_IN_WORD * levels.sum():
         return None
     even = cv2.absdiff(grey, np.full_like(grey, level)) < _PLATE_STEP
-    y0 = y0 - _margin(even[:y0, x0:x1][::-1], word.height)
-    y1 = y1 + _margin(even[y1:, x0:x1], word.height)
-    x0 = x0 - _margin(even[y0:y1, :x0].T[::-1], word.height)
-    x1 = x1 + _margin(even[y0:y1, x1:].T, word.height)
+    y0 = y0 - _margin(even[:y0, x0:x1][::-1], word.thickness)
+    y1 = y1 + _margin(even[y1:, x0:x1], word.thickness)
+    x0 = x0 - _margin(even[y0:y1, :x0].T[::-1], word.thickness)
+    x1 = x1 + _margin(even[y0:y1, x1:].T, word.thickness)
     ends = (
         (grey[y0, x0:x1], grey[y0 - 1, x0:x1] if y0 > 0 else None),
         (grey[y1 - 1, x0:x1], grey[y1, x0:x1] if y1 < rows else None),

@@ -48,7 +48,10 @@ HOSPITAL = "HEDWIG KLINIK DORNBACH"
 OPERATOR = "Op: JKQ"
 IN_THE_PICTURE = "BRZOZOWSKI"
 OVERLAY_WORD = "WOJTASZEK"
-BURNT = (HEADER, HOSPITAL, OPERATOR, IN_THE_PICTURE, OVERLAY_WORD)
+TURNED_WORDS = ("SZYMANOWSKA", "KWIATKOWSKI")
+"""One runs upwards and one downwards, in turns."""
+DARK_WORD = "LEWANDOWSKA"
+BURNT = (HEADER, HOSPITAL, OPERATOR, IN_THE_PICTURE, OVERLAY_WORD, *TURNED_WORDS, DARK_WORD)
 PATIENT = f"{STEM}-4711"
 
 SYNTAXES = (
@@ -141,7 +144,8 @@ def unchecked() -> Iterator[None]:
 
 
 def burnt_frames(count: int, size: tuple[int, int] = (440, 330)) -> list[np.ndarray]:
-    """RGB phantom frames (H, W, 3) with a name, a date, a hospital and initials drawn over them; `size` is (W, H)."""
+    """RGB phantom frames (H, W, 3) with a name, a date, a hospital and initials drawn over them, a name that is turned
+    and one in black with a white rim; `size` is (W, H)."""
     config = PhantomConfig(
         n_frames=count, n_subjects=count, seed=5, cine_share=0, view_shares={"Femur": 1, "Brain": 1, "4CH": 1}
     )
@@ -153,6 +157,12 @@ def burnt_frames(count: int, size: tuple[int, int] = (440, 330)) -> list[np.ndar
         draw.text((8, 2), f"{HEADER}   {HOSPITAL}", fill=(240, 240, 240), font=letters)
         draw.text((8, size[1] - 20), OPERATOR, fill=(240, 240, 120), font=letters)
         draw.text((size[0] * 0.45, size[1] * 0.42), IN_THE_PICTURE, fill=(255, 255, 255), font=letters)
+        at = (size[0] * 0.4, size[1] * 0.66)
+        draw.text(at, DARK_WORD, fill=(0, 0, 0), font=letters, stroke_width=2, stroke_fill=(255, 255, 255))
+        strip = Image.new("L", (round(letters.getlength(TURNED_WORDS[index % 2])) + 8, letters.size + 8))
+        ImageDraw.Draw(strip).text((4, 2), TURNED_WORDS[index % 2], fill=255, font=letters)
+        strip = strip.transpose((Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270)[index % 2])
+        image.paste((255, 255, 255), (round(size[0] * 0.32), round(size[1] * 0.27)), strip)
         frames.append(np.asarray(image))
     return frames
 

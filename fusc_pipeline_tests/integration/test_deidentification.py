@@ -41,8 +41,10 @@ from fusc_pipeline_tests.integration.canaries import (
 )
 from fusc_pipeline_tests.integration.planted import (
     BURNT,
+    DARK_WORD,
     PATIENT,
     SYNTAXES,
+    TURNED_WORDS,
     burnt_frames,
     png_bytes,
     write_delivery,
@@ -294,20 +296,24 @@ def test_no_burnt_in_word_can_be_read_from_a_clean_image(finished):
 
 def assert_unreadable(run: Run, engine) -> None:
     """None of the burnt-in words, whole or mangled, is in any clean image; the engine reads them in a delivered one."""
-    delivered = " ".join(word.text for word in engine.read(burnt_frames(1)[0]))
-    assert all(fuzz.partial_ratio(text, delivered) > 80 for text in BURNT[:2]), delivered
+    delivered = " ".join(word.text for frame in burnt_frames(4) for word in engine.read(frame))
+    seen = (*BURNT[:2], *TURNED_WORDS, DARK_WORD)
+    assert all(fuzz.partial_ratio(text, delivered) > 80 for text in seen), delivered
     images = [image["bytes"] for image in run.column("clean_images", "image") if image]
     assert len(images) >= run.frames - 1
     assert left_in(images, engine) == []
 
 
 def left_in(pictures: list[bytes], engine) -> list[str]:
-    """Readings that are like a burnt-in word."""
+    """Readings, in whatever direction, that are like a burnt-in word."""
     burnt = {part for whole in BURNT for part in whole.split() if len(part) > 2}
     found = []
     for picture in pictures:
         with Image.open(io.BytesIO(picture)) as image:
-            words = [part for word in engine.read(np.asarray(image.convert("L"))) for part in word.text.split()]
+            pixels = np.asarray(image.convert("L"))
+        # The engine reads lines that run upwards and downwards; a picture upside down it finds other ones on.
+        turned = (pixels, np.ascontiguousarray(pixels[::-1, ::-1]))
+        words = [part for view in turned for word in engine.read(view) for part in word.text.split()]
         found += [word for word in words if any(fuzz.ratio(word.casefold(), text.casefold()) > 70 for text in burnt)]
     return found
 

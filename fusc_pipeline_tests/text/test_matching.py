@@ -1,5 +1,7 @@
 """Joining words into lines and annotations, and what a frame's words add up to."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +37,16 @@ def test_lines_of_one_annotation_are_joined():
 
 def test_the_longer_exact_reading_decides():
     assert views(word("ABDO", 100, 100), word("CORD INSERTION", 100, 124)) == ["Cord Insertion"] * 2
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_turned_words_name_no_view_and_join_no_line(angle):
+    turned = replace(word("FEMUR", 100, 100), angle=angle)
+    assert views(turned) == [None] and label(turned).view is None
+    assert views(word("CORD", 100, 100), replace(word("INSERTION", 160, 101), angle=angle))[1] is None
+    assert label(word("SPINE", 100, 100), turned).view == "Spine"
+    both = replace(word("FEMUR SPINE", 100, 200), angle=angle)
+    assert label(word("SPINE", 100, 100), both).reason == "labelled"
 
 
 def test_words_far_apart_are_not_joined():

@@ -90,7 +90,19 @@ def test_a_long_thin_crop_is_squeezed_and_batches_are_small(engine, monkeypatch)
 
 def test_settings_are_part_of_the_fingerprint(engine):
     assert RapidOcrEngine().fingerprint == engine.fingerprint
-    assert len({e.fingerprint for e in (engine, RapidOcrEngine(canvas=640), RapidOcrEngine.sensitive())}) == 3
+    others = (RapidOcrEngine(canvas=640), RapidOcrEngine.sensitive(), RapidOcrEngine(dark=True))
+    assert len({e.fingerprint for e in (engine, *others)}) == 4
+
+
+@pytest.mark.parametrize(("level", "ink", "at"), [(110, 0, (180, 250)), (150, 8, (200, 300)), (130, 0, (230, 200))])
+def test_the_checker_sees_dark_letters_on_tissue_and_no_letters_in_its_valleys(level, ink, at):
+    sensitive = RapidOcrEngine.sensitive(canvas=640)
+    base = tissue(fan_mask(480, 640), seed=level, level=level)
+    pixels, _, (x0, *_, y1) = typed(base, "BRANDT 1987", at, (ink, ink, ink), 20)
+    (word,) = [word for word in sensitive.read(pixels) if word.confidence >= 0.8 and len(word.text) > 2]
+    assert word.text == "BRANDT 1987" and abs(word.x0 - x0) < 10 and abs(word.y1 - y1) < 12
+    assert not [word for word in RapidOcrEngine(canvas=640).read(pixels) if word.text == "BRANDT 1987"]
+    assert not [word for word in sensitive.read(base) if word.confidence > 0.5 and len(word.text) > 1]
 
 
 @pytest.mark.parametrize("canvas", [0, 10_000])

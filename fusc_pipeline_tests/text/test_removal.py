@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.engine import Word
-from fusc_pipeline.text.ink import find_ink
+from fusc_pipeline.text.ink import find_ink, is_tissue, padded
 from fusc_pipeline.text.removal import remove_text
 from fusc_pipeline.text.speckle import refill
 from fusc_pipeline_tests.text.screens import fan_mask, tissue, typed
@@ -55,6 +55,59 @@ def test_coloured_text_goes_even_when_no_word_was_read(colour):
     screen, ink, _ = typed(GREY, "SPINE", (150, 160), colour)
     removed = remove_text(screen, FAN, [], seed=0)
     assert (removed.ink & ink).sum() > 0.97 * ink.sum()
+
+
+def strokes_of(screen, base):
+    """(H, W) bool: where letters differ clearly from what they stand on."""
+    return np.abs(screen.astype(int) - np.repeat(base[:, :, None], 3, axis=2)).max(2) > 40
+
+
+@pytest.mark.parametrize(("level", "ink"), [(150, 0), (110, 6), (190, 12)])
+@pytest.mark.parametrize("turns", [0, 1, 3])
+def test_dark_letters_are_ink(level, ink, turns):
+    base = tissue(FAN, seed=turns, level=level)
+    screen, _, (x0, y0, x1, y1) = typed(base, "NOVAK ANNA", (130, 160), (ink, ink, ink))
+    around = np.s_[y0 - 20 : y1 + 20, x0 - 20 : x1 + 20]
+    assert FAN[around].all()
+    box, angle, fan = Word(x0, y0, x1, y1, "", 0.9), 90 * turns, FAN
+    if turns:
+        base, screen, fan = (np.ascontiguousarray(np.rot90(a, turns)) for a in (base, screen, FAN))
+        h, w = FAN.shape
+        boxes = {1: (y0, w - x1, y1, w - x0), 3: (h - y1, x0, h - y0, x1)}
+        box = Word(*boxes[turns], "", 0.9, angle)
+    removed = remove_text(screen, fan, [box], seed=0, decoys=0)
+    strokes = strokes_of(screen, base)
+    assert (removed.ink & strokes).sum() > 0.98 * strokes.sum()
+    assert (removed.ink & ~strokes).sum() < 9 * strokes.sum()
+
+
+def test_bright_letters_in_a_shadow_are_no_dark_ones():
+    base = np.where(np.mgrid[: FAN.shape[0], : FAN.shape[1]][1] % 90 < 40, GREY // 6, GREY)
+    screen, _, box = typed(base, "NOVAK ANNA", (130, 160), WHITE)
+    removed = remove_text(screen, FAN, read(box), seed=0, decoys=0)
+    strokes = strokes_of(screen, base)
+    assert (removed.ink & strokes).sum() > 0.98 * strokes.sum()
+
+
+def test_black_letters_with_a_white_rim_go_whole():
+    base = tissue(FAN, level=120)
+    rim, _, box = typed(base, "NOVAK", (150, 160), (255, 255, 255))
+    rim = cv2.dilate(np.where(strokes_of(rim, base), 255, 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    screen, _, _ = typed(
+        np.where(rim[:, :, None], 255, np.repeat(base[:, :, None], 3, axis=2)), "NOVAK", (150, 160), (0,) * 3
+    )
+    removed = remove_text(screen.astype(np.uint8), FAN, read(box), seed=0, decoys=0)
+    changed = strokes_of(screen, base)
+    assert (removed.ink & changed).sum() > 0.98 * changed.sum()
+
+
+@pytest.mark.parametrize("angle", [90, 270])
+def test_a_line_that_runs_upwards_is_no_tissue_however_long(angle):
+    word = Word(150, 60, 172, 240, "", 0.9, angle)
+    assert not is_tissue(word, FAN.shape) and is_tissue(Word(150, 60, 172, 240, "", 0.9), FAN.shape)
+    assert is_tissue(Word(100, 60, 180, 260, "", 0.9, angle), FAN.shape)
+    y0, y1, x0, x1 = padded(word, FAN.shape)
+    assert (y0, y1, x0, x1) == (50, 250, 146, 176)
 
 
 def test_text_across_the_fans_edge_leaves_no_trace_along_it():
