@@ -59,7 +59,7 @@ def test_what_is_only_remembered_to_save_work_is_found_again(inbox, left):
 
 @pytest.mark.parametrize("left", CUT[:6])
 def test_names_of_files_that_were_cut_short_are_told(inbox, left):
-    inbox.remember_names("b", {"k": "x.png"})
+    inbox.remember_names("b", {"k": "x.png"}, {})
     (inbox.private / "files" / "b.json").write_text(left)
     with pytest.raises(BadInput, match=r"files/b.json cannot be read .* --set scans.force=true"):
         inbox.file_names("b")
