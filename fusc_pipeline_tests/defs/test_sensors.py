@@ -130,3 +130,11 @@ def test_no_key_and_no_inbox_are_told_and_no_error(hospital):
     assert hospital.tick() == [] and "is it mounted?" in hospital.told
     (hospital.store.private / "hmac.key").unlink()
     assert hospital.tick() == [] and "fusc init" in hospital.told
+
+
+def test_an_entry_that_was_cut_short_starts_nothing_and_is_told(hospital):
+    deliver(hospital, "monday", "b1")
+    entry = hospital.store.private / "batches" / "sunday.json"
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    entry.write_text('{"fol')
+    assert hospital.tick() == [] and "sunday.json cannot be read" in hospital.told
