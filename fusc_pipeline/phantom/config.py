@@ -20,7 +20,7 @@ FRAMES_PER_SUBJECT = 40 / 3
 
 # Names of the independent random streams; each frame, scene and subject draws from its own.
 STREAM_PLAN, STREAM_SUBJECT, STREAM_SCENE, STREAM_FRAME, STREAM_SCREEN, STREAM_FILE = range(6)
-STREAM_HARD_WORDS = 6
+STREAM_HARD_WORDS, STREAM_CALIPERS = 6, 7
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class PhantomConfig:
     p_misspelt: one letter dropped, doubled or two swapped; p_lowercase; p_two_line: broken over two lines.
     p_second_annotation: a harmless second annotation elsewhere ("RT", "SAG", "PLACENTA").
     p_hard_words: names burnt into the picture turned, dark, faint or one letter below another, others in every frame.
+    p_calipers: crosses with digits, dotted lines and ellipses as machines draw them, over any tissue.
     label_independent: the typed label is uniform over the 15 views whatever the anatomy, on every frame, spelt right.
     cine_share: share of frames that are part of a multi-frame cine. off_plane: how far a plane may slide towards a
     neighbouring view, 0 (textbook) to 0.5 (half-way). external: frames of another data set, as `external` writes it:
@@ -51,6 +52,7 @@ class PhantomConfig:
     p_two_line: float = 0.06
     p_second_annotation: float = 0.15
     p_hard_words: float = 0.0
+    p_calipers: float = 0.0
     label_independent: bool = False
     cine_share: float = 0.04
     off_plane: float = 0.25

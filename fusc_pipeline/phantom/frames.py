@@ -7,9 +7,11 @@ from functools import lru_cache
 import numpy as np
 
 from fusc_pipeline.phantom.beam import Sound, picture
+from fusc_pipeline.phantom.calipers import draw_calipers
 from fusc_pipeline.phantom.canvas import Canvas, Pose
 from fusc_pipeline.phantom.config import (
     CERVIX,
+    STREAM_CALIPERS,
     STREAM_FRAME,
     STREAM_HARD_WORDS,
     STREAM_SCENE,
@@ -49,7 +51,8 @@ class PhantomFrame:
     fan, ink: (H, W) bool, where the picture is and where something is drawn over it. view: the anatomy shown;
     typed_text: lines parted by a line feed, or None; label_view: the view a person reads from it, None without text and
     when two views are typed; label_box: (x0, y0, x1, y1) pixels, or None. index: the frame's number in the set.
-    structures: names of what lies in the plane. hard_words: see `PhantomConfig.p_hard_words`.
+    structures: names of what lies in the plane. hard_words, calipers ((H, W) bool, of the ink): see
+    `PhantomConfig.p_hard_words` and `p_calipers`.
     """
 
     screen: np.ndarray
@@ -66,6 +69,7 @@ class PhantomFrame:
     index: int
     structures: frozenset[str]
     hard_words: tuple[HardWord, ...] = ()
+    calipers: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,9 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
     hard_rng = config.rng(STREAM_HARD_WORDS, index)
     if hard_rng.random() < config.p_hard_words:
         screen, ink, hard_words = draw_hard_words(screen, ink, mask, hard_rng)
+    caliper_rng, calipers = config.rng(STREAM_CALIPERS, index), np.zeros_like(ink)
+    if caliper_rng.random() < config.p_calipers:
+        screen, ink, calipers = draw_calipers(screen, ink, mask, caliper_rng)
     return PhantomFrame(
         screen=screen,
         anatomy=anatomy,
@@ -163,6 +170,7 @@ def render_frame(config: PhantomConfig, index: int) -> PhantomFrame:
         index=index,
         structures=structures,
         hard_words=hard_words,
+        calipers=calipers,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from fusc_pipeline.text.calipers import find_calipers
 from fusc_pipeline.text.drawn import find_drawn
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.panels import find_black_plates, find_panels, find_plate
@@ -79,7 +80,7 @@ def find_ink(
         mask[y0:y1, x0:x1] = True
     for word in blocks:
         mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
-    mask |= _marks(grey) | (find_panels(grey) & (flow == 0))
+    mask |= _marks(grey) | find_calipers(grey, fan) | (find_panels(grey) & (flow == 0))
     mask &= fan
     return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
 
