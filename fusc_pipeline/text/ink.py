@@ -13,7 +13,9 @@ import numpy as np
 from fusc_pipeline.text.calipers import find_calipers
 from fusc_pipeline.text.drawn import find_drawn
 from fusc_pipeline.text.engine import Word
+from fusc_pipeline.text.greybar import find_grey_bars
 from fusc_pipeline.text.panels import find_black_plates, find_panels, find_plate
+from fusc_pipeline.text.ruler import find_rulers
 
 # Chroma against the frame's own tint; B-mode after lossy compression stays below.
 _CHROMA = 36
@@ -81,6 +83,7 @@ def find_ink(
     for word in blocks:
         mask[max(0, word.y0) : word.y1, max(0, word.x0) : word.x1] = True
     mask |= _marks(grey) | find_calipers(grey, fan) | (find_panels(grey) & (flow == 0))
+    mask |= find_grey_bars(grey) | find_rulers(grey, fan)
     mask &= fan
     return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
 
