@@ -69,6 +69,11 @@ def _files(arguments: argparse.Namespace) -> None:
     passed_over = inbox.passed_over(batch)
     for name, why in passed_over.items():
         print(f"{printable(name)}: passed over; {why}")
+    files = len(set(taken.column("file_key").to_pylist()))
+    print(
+        f"{files} files with {taken.num_rows} frames taken, {len(noted)} with a note; {len(passed_over)} passed over"
+    )
+    print(f"{len(rejected)} rejected")
     layout = store.require("scans", batch).metadata.get("layout", "plain")
     if layout != "plain":
         from fusc_pipeline.defs.ingestion import unlisted
@@ -77,8 +82,3 @@ def _files(arguments: argparse.Namespace) -> None:
         for key in keys:
             print(f"{names.get(key, key)}: taken without a label, the data set ({layout}) does not know it")
         print(f"{len(keys)} not in the data set")
-    files = len(set(taken.column("file_key").to_pylist()))
-    print(
-        f"{files} files with {taken.num_rows} frames taken, {len(noted)} with a note; {len(rejected)} rejected; "
-        f"{len(passed_over)} passed over"
-    )

@@ -166,7 +166,7 @@ def deliver(deliveries: Path) -> dict[str, int]:
         (public / "Images" / f"{place}.png").write_bytes(png_bytes(np.roll(frame, len(place), 1)))
     for other in ("nothing", "unlistable"):
         (deliveries / f"{STEM} {other}").mkdir()
-        (deliveries / f"{STEM} {other}" / f"_{STEM}.txt").write_text(STEM)
+        (deliveries / f"{STEM} {other}" / ".DS_Store").write_text(STEM)
     return written
 
 
