@@ -70,9 +70,7 @@ def _files(arguments: argparse.Namespace) -> None:
     for name, why in passed_over.items():
         print(f"{printable(name)}: passed over; {why}")
     files = len(set(taken.column("file_key").to_pylist()))
-    print(
-        f"{files} files with {taken.num_rows} frames taken, {len(noted)} with a note; {len(passed_over)} passed over"
-    )
+    print(f"{files} files with {taken.num_rows} frames taken, {len(noted)} with a note; {len(passed_over)} passed over")
     print(f"{len(rejected)} rejected")
     layout = store.require("scans", batch).metadata.get("layout", "plain")
     if layout != "plain":
