@@ -15,7 +15,6 @@ import dagster as dg
 
 from fusc_pipeline.atomic import remove_folder
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.defs.served import IN_SERVICE, entries, history_rows
 from fusc_pipeline.disk import megabytes, newest, size_of
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.hashing import digest
@@ -26,6 +25,7 @@ from fusc_pipeline.reasons import listed
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
+from fusc_pipeline.service.in_service import IN_SERVICE, entries, history_rows
 from fusc_pipeline.status import Settings, State, batches_of, status
 
 DAY = 24 * 3600.0

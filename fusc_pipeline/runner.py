@@ -12,7 +12,6 @@ import pydantic
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
-from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.defs.step import WORKER_TAG
 from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.lease import lock_folder
@@ -22,6 +21,7 @@ from fusc_pipeline.processes import ProcessMark
 from fusc_pipeline.recovery import reconcile
 from fusc_pipeline.resources.history import history_folders, run_history
 from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.training import checkpoint_seconds
 
 PLAIN = {"plain": {}}

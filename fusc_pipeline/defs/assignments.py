@@ -17,12 +17,13 @@ from fusc_pipeline.defs.models import ComputeConfig, clean_pngs, log_device
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import image_strip
 from fusc_pipeline.defs.promoting import put_back
-from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE, Served, apply_bundle, filled_up, require_served
+from fusc_pipeline.defs.served import apply_bundle, filled_up
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.schemas import BATCH_ASSIGNMENTS
+from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE, Served, require_served
 from fusc_pipeline.service.outliers import NEIGHBOURS
 
 if TYPE_CHECKING:

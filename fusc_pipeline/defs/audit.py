@@ -31,8 +31,7 @@ from fusc_pipeline.schemas import INPAINTING_AUDIT
 if TYPE_CHECKING:
     import numpy as np
 
-    from fusc_pipeline.evaluation.leak_probe import Leak
-    from fusc_pipeline.evaluation.removal_audit import Worst
+    from fusc_pipeline.evaluation.removal_audit import Leak, Worst
     from fusc_pipeline.evaluation.residual import Found
     from fusc_pipeline.resources.store import Draft
 

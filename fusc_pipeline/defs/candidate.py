@@ -16,13 +16,14 @@ from fusc_pipeline.defs.dataset import also_known_as
 from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.models import WEIGHTS, log_device
-from fusc_pipeline.defs.served import CANDIDATE, Applied, apply_bundle, encoder_of, models_folder
+from fusc_pipeline.defs.served import Applied, apply_bundle, encoder_of
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.defs.whole import HISTORY, fit_name
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Store
 from fusc_pipeline.schemas import CANDIDATE_MODEL
 from fusc_pipeline.service.bundle import FACTS, Bundle, Facts, Part, seal, write_arrays, write_part
+from fusc_pipeline.service.in_service import CANDIDATE, models_folder
 from fusc_pipeline.service.outliers import NEIGHBOURS, Calibration
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from fusc_pipeline.defs.assignments import DRIFT
-from fusc_pipeline.defs.served import ASSIGNMENTS, CANDIDATE, IN_SERVICE, served, served_after
 from fusc_pipeline.defs.verdicts import WARN, Finding, Made, check, finding
 from fusc_pipeline.errors import BadInput
+from fusc_pipeline.service.in_service import ASSIGNMENTS, CANDIDATE, IN_SERVICE, served, served_after
 
 
 @check(CANDIDATE, blocking=True)

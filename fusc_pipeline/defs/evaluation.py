@@ -12,12 +12,12 @@ from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_s
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.report_input import ENCODERS, report_input, shown_gallery
 from fusc_pipeline.defs.report_service import service_versions
-from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.defs.whole import gone, lacking
 from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE
 
 GROUP = "evaluation"
 PAGE = "report.html"

@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from fusc_pipeline.defs.compared import compare_models
-from fusc_pipeline.defs.served import (
+from fusc_pipeline.defs.whole import require_whole
+from fusc_pipeline.errors import BadInput
+from fusc_pipeline.hashing import digest
+from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.bundle import TABLE, Bundle, install
+from fusc_pipeline.service.identity import matched_identities
+from fusc_pipeline.service.in_service import (
     CANDIDATE,
     IN_SERVICE,
     Served,
@@ -20,12 +26,6 @@ from fusc_pipeline.defs.served import (
     models_folder,
     served_after,
 )
-from fusc_pipeline.defs.whole import require_whole
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import digest
-from fusc_pipeline.resources.store import Store
-from fusc_pipeline.service.bundle import TABLE, Bundle, install
-from fusc_pipeline.service.identity import matched_identities
 from fusc_pipeline.service.promotion import (
     KEPT,
     PROMOTED,

@@ -24,7 +24,7 @@ def shown_gallery(files: Store, n_clusters: int):
 
     from fusc_pipeline.evaluation.assignments import labelled_clusters
     from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
-    from fusc_pipeline.evaluation.report import choose_shown
+    from fusc_pipeline.evaluation.inputs import choose_shown
 
     shown = choose_shown(_purity(files), n_clusters)
     if shown is None:
@@ -43,7 +43,7 @@ def report_input(files: Store, batches: list[str], n_clusters: int):
     from fusc_pipeline.evaluation.embedding_map import embedding_map
     from fusc_pipeline.evaluation.external import sections
     from fusc_pipeline.evaluation.figures import cluster_bars, confusion_figure, learning_curves
-    from fusc_pipeline.evaluation.report import ReportInput
+    from fusc_pipeline.evaluation.inputs import ReportInput
     from fusc_pipeline.evaluation.tables import chance_lines
 
     shown, joined, gallery, scope = shown_gallery(files, n_clusters)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fusc_pipeline.defs.served import ASSIGNMENTS, IN_SERVICE, history_rows
 from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE, history_rows
 
 if TYPE_CHECKING:
     from fusc_pipeline.evaluation.service_section import ServedBatch, ServiceSection

@@ -13,13 +13,14 @@ from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import WEIGHTS, ComputeConfig
 from fusc_pipeline.defs.planning import PlanContext
 from fusc_pipeline.defs.promoting import Step, described, put_back
-from fusc_pipeline.defs.served import CANDIDATE, IN_SERVICE, encoder_of, served, served_row
+from fusc_pipeline.defs.served import encoder_of, served_row
 from fusc_pipeline.defs.whole import fit_name
 from fusc_pipeline.locks import exclusive
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
 from fusc_pipeline.service.identity import LEAST_OVERLAP
+from fusc_pipeline.service.in_service import CANDIDATE, IN_SERVICE, served
 from fusc_pipeline.service.promotion import Rule
 
 GROUP = "service"

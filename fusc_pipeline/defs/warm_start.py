@@ -13,6 +13,7 @@ from fusc_pipeline.atomic import fsync, replace_text
 from fusc_pipeline.defs.models import WEIGHTS
 from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Store
+from fusc_pipeline.service.in_service import served
 
 _CHOICE, _COPY = "start.json", "start.safetensors"
 
@@ -44,8 +45,6 @@ def warm_start(context: dg.AssetExecutionContext, store: Store, asset: str, conf
 
 
 def _choose(store: Store, asset: str, config: Any, copy: Path) -> Start:
-    from fusc_pipeline.defs.served import served
-
     def cold(why: str) -> Start:
         given = config.encoder.weights
         return Start(given, f"starts from {'encoder.weights' if given else 'random weights'}: {why}", 0)

@@ -2,17 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from fusc_pipeline.evaluation.facts import Facts
+from fusc_pipeline.evaluation.inputs import ReportInput
 from fusc_pipeline.evaluation.tables import percent
 from fusc_pipeline.evaluation.wording import counted, listed, model_words, tight
 from fusc_pipeline.views import PAPER_VIEW_SHARES
-
-if TYPE_CHECKING:
-    from fusc_pipeline.evaluation.report import ReportInput
 
 FEW_TEST_LABELS = 100
 FEW_PER_VIEW = 5
@@ -38,7 +35,7 @@ def half_width(n: int) -> float:
     return min(1.0, 1.96 * math.sqrt(0.25 / n)) if n else 1.0
 
 
-def caveats(given: "ReportInput", facts: Facts) -> list[Caveat]:
+def caveats(given: ReportInput, facts: Facts) -> list[Caveat]:
     """The warnings that apply, grave ones first, each kind at most once."""
     found = [
         *_phantom(given),
@@ -55,7 +52,7 @@ def caveats(given: "ReportInput", facts: Facts) -> list[Caveat]:
     return sorted(kept, key=lambda caveat: not caveat.grave)
 
 
-def _phantom(given: "ReportInput") -> list[Caveat]:
+def _phantom(given: ReportInput) -> list[Caveat]:
     if not given.phantom:
         return []
     text = (
@@ -65,7 +62,7 @@ def _phantom(given: "ReportInput") -> list[Caveat]:
     return [Caveat("These are synthetic frames: they test the machinery, not clinical performance.", text, True)]
 
 
-def _removal(given: "ReportInput") -> list[Caveat]:
+def _removal(given: ReportInput) -> list[Caveat]:
     found, removal = [], given.removal
     if removal is not None and not removal.clean:
         found.append(Caveat("Text is left on some frames.", f"{removal.text} Do not pass the frames on.", True))
@@ -78,7 +75,7 @@ def _removal(given: "ReportInput") -> list[Caveat]:
     return found
 
 
-def _labels(given: "ReportInput", facts: Facts) -> list[Caveat]:
+def _labels(given: ReportInput, facts: Facts) -> list[Caveat]:
     if not facts.n_labelled:
         text = (
             "No text naming a view was read on any frame. Purity, shared information, pair agreement, accuracy, the "
@@ -109,7 +106,7 @@ def _labels(given: "ReportInput", facts: Facts) -> list[Caveat]:
     return found
 
 
-def _chance(given: "ReportInput", facts: Facts) -> list[Caveat]:
+def _chance(given: ReportInput, facts: Facts) -> list[Caveat]:
     shown = given.shown
     if shown is None or shown.n_clusters not in (given.chance or {}) or not facts.n_labelled_test:
         return []
@@ -125,7 +122,7 @@ def _chance(given: "ReportInput", facts: Facts) -> list[Caveat]:
     return [Caveat("The groups shown are hardly purer than chance.", text, True)]
 
 
-def _self_labelling(given: "ReportInput") -> list[Caveat]:
+def _self_labelling(given: ReportInput) -> list[Caveat]:
     """Self-labelling against the model it started from, on the test split: it may lose clusters and purity."""
     found = []
     for model in dict.fromkeys(given.purity["model"]):
@@ -207,7 +204,7 @@ def _held_back(facts: Facts) -> list[Caveat]:
     return []
 
 
-def _seeds(given: "ReportInput") -> list[Caveat]:
+def _seeds(given: ReportInput) -> list[Caveat]:
     learnt = given.purity[given.purity["model"] != "supervised"]
     if (
         learnt.empty
@@ -220,7 +217,7 @@ def _seeds(given: "ReportInput") -> list[Caveat]:
     ]
 
 
-def limits(given: "ReportInput", facts: Facts) -> list[str]:
+def limits(given: ReportInput, facts: Facts) -> list[str]:
     """What the page cannot show, in plain sentences; several more when frames are few."""
     found = [*_limits_of_few(given, facts)] if 0 < facts.n_frames < SMALL_CORPUS else []
     if not facts.n_labelled:
@@ -236,7 +233,7 @@ def limits(given: "ReportInput", facts: Facts) -> list[str]:
     return [tight(text) for text in found]
 
 
-def _limits_of_few(given: "ReportInput", facts: Facts) -> list[str]:
+def _limits_of_few(given: ReportInput, facts: Facts) -> list[str]:
     n, published = facts.n_frames, PAPER_VIEW_SHARES
     found = []
     short = [view for view, share in published.items() if n * share < FEW_PER_VIEW]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fusc_pipeline.compute import Compute
 from fusc_pipeline.evaluation.intervals import clustered_mean
-from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
+from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED, Leak, Share
 from fusc_pipeline.settings import check_settings, setting
 from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
 
@@ -39,28 +39,6 @@ class ProbeConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
-
-
-@dataclass(frozen=True)
-class Share:
-    """Frames judged right: how many, their share (0 to 1) or a difference of shares, and its 95 % interval."""
-
-    count: int | None
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Leak:
-    """n frames of `subjects` subjects. accuracy: by FORMER, CONTROL, UNCLEANED; leak: former minus control; power:
-    un-cleaned minus control. Intervals are over subjects, paired by frame."""
-
-    n: int
-    subjects: int
-    accuracy: Mapping[str, Share]
-    leak: Share
-    power: Share
 
 
 def too_few(views: Sequence[str], subjects: Sequence[str]) -> str | None:

@@ -5,21 +5,39 @@ Reading frames, cutting windows and training the probe are done elsewhere; here 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from fusc_pipeline.evaluation.intervals import wilson
 from fusc_pipeline.evaluation.residual import Found
 
-if TYPE_CHECKING:  # it brings torch
-    from fusc_pipeline.evaluation.leak_probe import Leak
-
 RESIDUAL, FAINT, ACCURACY, LEAK, POWER = "residual_text", "faint_text", "probe_accuracy", "leak", "probe_power"
 EITHER = "either"
 # What the leak probe is shown: the place of a label on the cleaned frame, a place without one, the first uncleaned.
 FORMER, CONTROL, UNCLEANED = "former_text", "control", "uncleaned"
 PROBE, UNCLEANED_PROBE = f"{FORMER} - {CONTROL}", f"{UNCLEANED} - {CONTROL}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """Frames judged right: how many, their share (0 to 1) or a difference of shares, and its 95 % interval."""
+
+    count: int | None
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Leak:
+    """n frames of `subjects` subjects. accuracy: by FORMER, CONTROL, UNCLEANED; leak: former minus control; power:
+    un-cleaned minus control. Intervals are over subjects, paired by frame."""
+
+    n: int
+    subjects: int
+    accuracy: Mapping[str, Share]
+    leak: Share
+    power: Share
 
 
 @dataclass(frozen=True)
@@ -45,7 +63,7 @@ def residual_rows(found: Mapping[str, Mapping[str, Found]]) -> list[dict]:
     return rows
 
 
-def leak_rows(leak: "Leak | None", reason: str | None) -> list[dict]:
+def leak_rows(leak: Leak | None, reason: str | None) -> list[dict]:
     """Rows on the leak probe, or one row with the reason why there is none (leak None)."""
     if leak is None:
         return [_row(LEAK, PROBE, 0, None, None, None, None, reason)]

@@ -16,10 +16,9 @@ from fusc_pipeline.text.boxes import Box
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.detector import TextDetector
 from fusc_pipeline.text.engine import Word
-from fusc_pipeline.text.engines import REVISIONS
 from fusc_pipeline.text.recogniser import TextRecogniser
 from fusc_pipeline.text.turned import TALL, side_by_side, upright
-from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, WEIGHT_HASHES, resolve_weights
+from fusc_pipeline.text.weights import DETECTOR_FILE, RECOGNISER_FILE, REVISIONS, WEIGHT_HASHES, resolve_weights
 
 __all__ = ["EasyOcrEngine", "resolve_weights"]
 

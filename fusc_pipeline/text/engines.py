@@ -10,13 +10,11 @@ from typing import Any
 
 from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.text.engine import OcrEngine
-from fusc_pipeline.text.weights import RAPIDOCR_HASHES, WEIGHT_HASHES, rapidocr_models, resolve_weights
+from fusc_pipeline.text.weights import RAPIDOCR_HASHES, REVISIONS, WEIGHT_HASHES, rapidocr_models, resolve_weights
 
 # Longest side each detector sees when none is set; measured on real screens (benchmarks/ocr.py --compare).
 CANVAS = {"easyocr": 576, "rapidocr": 800}
 SMALLEST_CANVAS = 320
-# Raised whenever an engine's arithmetic changes what is read.
-REVISIONS = {"easyocr": 4, "rapidocr": 3}
 
 
 def engine_factory(name: str, canvas: int = 0, weights: Path | None = None) -> Callable[[], OcrEngine]:

@@ -21,9 +21,8 @@ from fusc_pipeline.text.boxes import Box, mostly_covered
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.crops import stretch
 from fusc_pipeline.text.engine import Word
-from fusc_pipeline.text.engines import REVISIONS
 from fusc_pipeline.text.turned import TALL, side_by_side, upright
-from fusc_pipeline.text.weights import RAPIDOCR_HASHES, rapidocr_models
+from fusc_pipeline.text.weights import RAPIDOCR_HASHES, REVISIONS, rapidocr_models
 
 _STRIDE = 32
 CROP_HEIGHT = 48

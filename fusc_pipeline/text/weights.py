@@ -1,4 +1,7 @@
-"""Where the OCR engines' model files are and whether they are the right ones. Nothing is ever downloaded here."""
+"""Where the OCR engines' model files are and whether they are the right ones; the revision of each engine.
+
+Nothing is ever downloaded here.
+"""
 
 import importlib.util
 import os
@@ -23,6 +26,9 @@ RAPIDOCR_HASHES: dict[str, str] = {
     "PP-OCRv6_det_small.onnx": "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",
     "PP-OCRv6_rec_small.onnx": "6f327246b50388f3c176ae304bd95767ea6dc0c9ae92153ef8cbe210b3c14884",
 }
+
+# Raised whenever an engine's arithmetic changes what is read.
+REVISIONS = {"easyocr": 4, "rapidocr": 3}
 
 _HOW = (
     f'run `pip install "fusc-pipeline[ocr-offline]"`, or set {ENVIRONMENT_VARIABLE} to a folder that holds '

@@ -10,9 +10,7 @@ import sys
 from pathlib import Path
 
 from fusc_pipeline.processes import die_with_parent
-
-DEFINITIONS = "fusc_pipeline.definitions"
-LOCATION = "fusc_pipeline"
+from fusc_pipeline.ui.location import DEFINITIONS, LOCATION
 
 
 def main(argv: list[str]) -> None:

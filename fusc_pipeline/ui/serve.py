@@ -163,7 +163,7 @@ def _services(options: Options, instance_ref: str, page: Path, port: int, folder
 
 def _workspace(folder: Path, plug: Path) -> Path:
     """The file by which the daemon finds the code server."""
-    from fusc_pipeline.ui.child import LOCATION
+    from fusc_pipeline.ui.location import LOCATION
 
     path = folder / "workspace.yaml"
     server = {"grpc_server": {"socket": str(plug), "host": "localhost", "location_name": LOCATION}}

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 from fusc_pipeline.ui.guard import App, Guard, Rules
+from fusc_pipeline.ui.location import LOCATION
 from fusc_pipeline.ui.page import WithReport
 
 # As `dagster-webserver` has them: milliseconds, seconds, connections; milliseconds between the UI's questions.
@@ -22,8 +23,6 @@ def guarded_app(instance_ref: str, socket: str, page: Path, rules: Rules, read_o
     from dagster._serdes import deserialize_value
     from dagster_webserver.app import create_app_from_workspace_process_context
     from dagster_webserver.version import __version__
-
-    from fusc_pipeline.ui.child import LOCATION
 
     with dg.DagsterInstance.from_ref(deserialize_value(instance_ref, InstanceRef)) as instance:
         instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _POOL_RECYCLE, _POOL_OVERFLOW)

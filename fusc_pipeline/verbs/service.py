@@ -20,9 +20,9 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _models(_arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.defs.served import history_rows
     from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
+    from fusc_pipeline.service.in_service import history_rows
     from fusc_pipeline.service.wording import models_text
 
     check_data_root(write=False)
@@ -35,9 +35,9 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(_arguments: argparse.Namespace) -> int:
-    from fusc_pipeline.defs.served import entries, history_rows
     from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
+    from fusc_pipeline.service.in_service import entries, history_rows
     from fusc_pipeline.service.promotion import before
 
     check_data_root(write=True)
@@ -46,10 +46,10 @@ def _rollback(_arguments: argparse.Namespace) -> int:
 
 def _use(number: int) -> int:
     """Put the model in service; 0 when it is."""
-    from fusc_pipeline.defs.served import entries, history_rows, served
     from fusc_pipeline.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.runner import run
+    from fusc_pipeline.service.in_service import entries, history_rows, served
     from fusc_pipeline.service.promotion import UNCHANGED, chosen
 
     check_data_root(write=True)

@@ -100,7 +100,7 @@ def _around(resource: "StoreResource") -> list[str]:
     """The model in service, and what waits in the inbox."""
     import time
 
-    from fusc_pipeline.defs.served import served
+    from fusc_pipeline.service.in_service import served
 
     store, inbox = resource.get(), resource.inbox()
     model = served(store)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fusc_pipeline.audit_labels import draw_page, take_answers
-from fusc_pipeline.evaluation import leak_probe
+from fusc_pipeline.evaluation import leak_probe, removal_audit
 from fusc_pipeline.evaluation.label_sample import SampleConfig
 from fusc_pipeline.hashing import image_id
 from fusc_pipeline.resources.store import Store
@@ -65,8 +65,8 @@ def test_the_probe_runs_on_enough_frames_and_sees_the_delivered_label(small_stor
 
     def measured(windows, views, subjects, config, compute):
         seen.update(windows, views=views, subjects=subjects, steps=config.steps)
-        share = leak_probe.Share(3, 0.5, 0.3, 0.7)
-        return leak_probe.Leak(len(views), 9, dict.fromkeys(windows, share), share, share)
+        share = removal_audit.Share(3, 0.5, 0.3, 0.7)
+        return removal_audit.Leak(len(views), 9, dict.fromkeys(windows, share), share, share)
 
     monkeypatch.setattr(leak_probe, "too_few", lambda views, subjects: None)
     monkeypatch.setattr(leak_probe, "measure_leak", measured)

@@ -13,11 +13,11 @@ from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import compared
 from fusc_pipeline.defs.candidate import _seen_before
 from fusc_pipeline.defs.planning import plan_asset
-from fusc_pipeline.defs.served import history_rows, models_folder, served
 from fusc_pipeline.reasons import reasons
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.bundle import Bundle
+from fusc_pipeline.service.in_service import history_rows, models_folder, served
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
 

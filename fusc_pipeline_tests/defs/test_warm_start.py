@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fusc_pipeline.defs import served as service
+from fusc_pipeline.defs import warm_start as module
 from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
-from fusc_pipeline.defs.served import Served
 from fusc_pipeline.defs.warm_start import warm_start
 from fusc_pipeline.hashing import sha256_file
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.service.bundle import Facts, Part, seal, write_part
+from fusc_pipeline.service.in_service import Served
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config
 
 CONTEXT = SimpleNamespace(log=SimpleNamespace(info=lambda words: None))
@@ -29,7 +29,7 @@ def put_in_service(monkeypatch, store, number: int, seed: int, network: str = "r
     write_part(root, "simclr_encoder", {"weights.safetensors": weights})
     parts = {"simclr_encoder": Part({"encoder": {"name": network}}, "v")}
     seal(root, Facts("v", "fusc_simclr", "simclr", 4, 0, parts, {}, {}, {}, 0.0))
-    monkeypatch.setattr(service, "served", lambda files: Served(number, "v", 0.0, (0, 1, 2, 3), root))
+    monkeypatch.setattr(module, "served", lambda files: Served(number, "v", 0.0, (0, 1, 2, 3), root))
     return root / "parts" / "simclr_encoder" / "weights.safetensors"
 
 

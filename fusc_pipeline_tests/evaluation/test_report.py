@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusc_pipeline.evaluation import composition, figures, removal_audit, report, tables
+from fusc_pipeline.evaluation import composition, figures, inputs, removal_audit, report, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
 from fusc_pipeline.evaluation.audit_sections import AuditPicture, label_section, removal_section
 from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
-from fusc_pipeline.evaluation.leak_probe import Leak, Share
 from fusc_pipeline.evaluation.paper import EncoderFigures
+from fusc_pipeline.evaluation.removal_audit import Leak, Share
 from fusc_pipeline.evaluation.residual import Found
 from fusc_pipeline.schemas import LABEL_AUDIT
 from fusc_pipeline_tests.evaluation import corpora
@@ -25,7 +25,7 @@ def page_input(corpus=None, models=("kmeans_simclr", "fusc_simclr", "supervised"
     corpus = corpora.corpus(n=400, labelled=0.9) if corpus is None else corpus
     assignments = {model: corpora.clusters(corpus, n_clusters, noise=0.1 * i) for i, model in enumerate(models)}
     purity = tables.purity_table(assignments, corpus).to_pandas()
-    shown = report.choose_shown(purity)
+    shown = inputs.choose_shown(purity)
     given = {}
     if shown:
         rows = labelled_clusters(shown.model, assignments[shown.model], corpus)
@@ -53,7 +53,7 @@ def page_input(corpus=None, models=("kmeans_simclr", "fusc_simclr", "supervised"
         "shown": shown,
         "provenance": {"Versions": {"torch": "2.14"}},
     }
-    return report.ReportInput(**given | more)
+    return inputs.ReportInput(**given | more)
 
 
 class Page(HTMLParser):
@@ -199,12 +199,12 @@ def test_what_comes_from_tables_is_escaped():
 
 def test_choose_shown_goes_by_name_k_and_seed_never_by_score():
     purity = page_input(models=("kmeans_simclr", "fusc_simclr"), n_clusters=(5, 14, 120)).purity
-    assert report.choose_shown(purity) == report.Shown("fusc_simclr", 14, 0)
-    assert report.choose_shown(purity, 100) == report.Shown("fusc_simclr", 120, 0)
+    assert inputs.choose_shown(purity) == inputs.Shown("fusc_simclr", 14, 0)
+    assert inputs.choose_shown(purity, 100) == inputs.Shown("fusc_simclr", 120, 0)
     better = purity.assign(cluster_purity=np.where(purity["seed"] == 2, 1.0, 0.1))
-    assert report.choose_shown(better) == report.Shown("fusc_simclr", 14, 0)
-    assert report.choose_shown(purity[purity["model"] == "kmeans_simclr"]).model == "kmeans_simclr"
-    assert report.choose_shown(purity.iloc[:0]) is None
+    assert inputs.choose_shown(better) == inputs.Shown("fusc_simclr", 14, 0)
+    assert inputs.choose_shown(purity[purity["model"] == "kmeans_simclr"]).model == "kmeans_simclr"
+    assert inputs.choose_shown(purity.iloc[:0]) is None
 
 
 def test_shares_never_round_to_all_or_nothing():
