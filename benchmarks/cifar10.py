@@ -20,13 +20,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
+from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.clustering.configs import FuscConfig, SelfLabelConfig
 from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
-from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
-from fusc_pipeline.compute import Compute
 from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.defs.fusc import FuscHeadConfig
 from fusc_pipeline.defs.selflabel import SelfLabelHeadConfig
@@ -36,6 +35,7 @@ from fusc_pipeline.presets import load_preset
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig
+from fusc_pipeline.representation.neighbors import nearest_neighbors, neighbor_purity
 from fusc_pipeline.representation.simclr import train_simclr
 
 CLASSES = 10

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusc_pipeline.cleaning import checker, remove_and_check
-from fusc_pipeline.hashing import image_id
+from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
+from fusc_pipeline.text.clean_scan import checker, remove_and_check
 from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine
 

@@ -25,10 +25,11 @@ import torch
 from torch import nn
 from torchvision.models import resnet18
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.guarded import ordered_map
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.views import VIEWS
+from fusc_pipeline.host.worker_pool import ordered_map
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
@@ -37,7 +38,6 @@ from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.pool import read_frames
 from fusc_pipeline.text.removal import remove_text
-from fusc_pipeline.views import VIEWS
 
 VARIANTS = ("cleaned", "telea", "none")
 CHUNK = 50

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fusc_pipeline.cleaning import checker, remove_and_check
 from fusc_pipeline.evaluation.intervals import wilson
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.scans.reading import read_scan
+from fusc_pipeline.text.clean_scan import checker, remove_and_check
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.engines import CANVAS, engine_factory
 from fusc_pipeline.text.labels import label_frame

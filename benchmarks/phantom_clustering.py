@@ -16,24 +16,24 @@ import cv2
 import numpy as np
 import torch
 
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.clustering.configs import FuscConfig, SelfLabelConfig
 from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
-from fusc_pipeline.clustering.neighbors import nearest_neighbors, neighbor_purity
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
-from fusc_pipeline.compute import Compute
 from fusc_pipeline.evaluation.metrics import cluster_purity, macro_recall, normalized_mutual_information
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.evaluation.splitting import split_by_subject
 from fusc_pipeline.phantom import PhantomConfig, render_frame
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig, SupervisedConfig
+from fusc_pipeline.representation.neighbors import nearest_neighbors, neighbor_purity
 from fusc_pipeline.representation.pixels import resized
 from fusc_pipeline.representation.simclr import train_simclr
 from fusc_pipeline.representation.supervised import train_supervised
-from fusc_pipeline.splitting import split_by_subject
-from fusc_pipeline.views import VIEWS
 
 SIMCLR = SimclrConfig(
     epochs=40, batch_size=64, lr=1e-3, optimizer="adamw", weight_decay=1e-2, warmup_epochs=4, rotation_degrees=90

@@ -22,10 +22,10 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.model_selection import GroupShuffleSplit
 from torchvision.models import resnet18
 
-from fusc_pipeline.compute import Compute, usable_cores
+from fusc_pipeline.base.compute import Compute, usable_cores
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom import PhantomConfig, render_frame
 from fusc_pipeline.phantom.config import plan
-from fusc_pipeline.views import VIEWS
 
 KMEANS_LIMIT, SUPERVISED_LIMIT = 45.0, 90.0
 

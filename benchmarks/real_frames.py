@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from fusc_pipeline.cleaning import MOST_INK, checker, remove_and_check
-from fusc_pipeline.hashing import image_id
-from fusc_pipeline.png import encode_png
-from fusc_pipeline.scans.content import content_of_picture
+from fusc_pipeline.base.hashing import image_id
+from fusc_pipeline.base.png import encode_png
 from fusc_pipeline.scans.fan import NoFan, find_fan
+from fusc_pipeline.scans.frame_content import content_of_picture
 from fusc_pipeline.scans.frames import Frame, ReadLimits
 from fusc_pipeline.scans.reading import RejectedScan, read_scan
+from fusc_pipeline.text.clean_scan import MOST_INK, checker, remove_and_check
 from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine

@@ -17,15 +17,15 @@ import numpy as np
 import torch
 from phantom_clustering import FUSC, SIMCLR, prepared
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
-from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.evaluation.metrics import cluster_purity, normalized_mutual_information
 from fusc_pipeline.phantom.config import plan
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
+from fusc_pipeline.representation.neighbors import knn_accuracy, nearest_neighbors
 from fusc_pipeline.representation.simclr import SimclrResult, train_simclr
-from fusc_pipeline.views import VIEWS
 
 KNN = 20
 COLD = "cold"

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from fusc_pipeline.base.png import decode_png
 from fusc_pipeline.evaluation.intervals import wilson
-from fusc_pipeline.png import decode_png
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 

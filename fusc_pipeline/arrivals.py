@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.locks import exclusive
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.scans.contents import folder_listing
 from fusc_pipeline.scans.files import validate_batch_key
+from fusc_pipeline.scans.folder_content import folder_listing
 from fusc_pipeline.scans.identity import KeyRing
 
 IN_PART = "made in part"

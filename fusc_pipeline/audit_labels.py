@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusc_pipeline.atomic import replace_text
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.views import VIEWS
+from fusc_pipeline.host.atomic import replace_text
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.views import VIEWS
 
 if TYPE_CHECKING:
     from fusc_pipeline.evaluation.label_page import Item
@@ -90,9 +90,9 @@ def _items(store: Store, batch: str, sample) -> Iterator["Item"]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    from fusc_pipeline.base.png import decode_png
     from fusc_pipeline.evaluation.gallery import thumbnail
     from fusc_pipeline.evaluation.label_page import Item
-    from fusc_pipeline.png import decode_png
 
     wanted = pc.field("image_id").isin(pa.array(sample["image_id"].tolist()))
 
@@ -125,8 +125,8 @@ def _items(store: Store, batch: str, sample) -> Iterator["Item"]:
 def _shown_boxes(words: Sequence[dict], view: str | None, frame: dict) -> list[tuple[int, int, int, int]]:
     """Boxes (in the scan) of the words that named the view; without a label, of words over the picture: what is typed
     there is an annotation, while names and dates stand around it."""
+    from fusc_pipeline.base.png import decode_png
     from fusc_pipeline.evaluation.windows import INSIDE, fan_area, inside_share
-    from fusc_pipeline.png import decode_png
 
     boxes = [(word["x0"], word["y0"], word["x1"], word["y1"]) for word in words]
     if view is not None:
@@ -143,7 +143,7 @@ def _shown_boxes(words: Sequence[dict], view: str | None, frame: dict) -> list[t
 
 
 def _crop(screen: np.ndarray, box: tuple[int, int, int, int]) -> bytes:
-    from fusc_pipeline.png import encode_png
+    from fusc_pipeline.base.png import encode_png
 
     x0, y0, x1, y1 = box
     part = screen[max(0, y0 - _AROUND) : y1 + _AROUND, max(0, x0 - _AROUND) : x1 + _AROUND]

@@ -8,8 +8,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from fusc_pipeline.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
-from fusc_pipeline.places import DATA, check_data_root, data_root, expanded
+from fusc_pipeline.base.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
+from fusc_pipeline.host.places import DATA, check_data_root, data_root, expanded
 from fusc_pipeline.scans.datasets import LAYOUTS
 from fusc_pipeline.verbs import arrivals, recovery, service, ui, upkeep
 
@@ -137,7 +137,7 @@ def _store():
 
 
 def _init(arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.locks import exclusive
+    from fusc_pipeline.host.locks import exclusive
     from fusc_pipeline.resources.history import history_folders, run_history
     from fusc_pipeline.scans.identity import KEY_VARIABLE, create_key, load_key, require_no_scans
 
@@ -227,7 +227,7 @@ def _audit_labels(arguments: argparse.Namespace) -> int:
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.compute import usable_cores
+    from fusc_pipeline.base.compute import usable_cores
     from fusc_pipeline.phantom.config import PhantomConfig
     from fusc_pipeline.phantom.delivery import write_batch
     from fusc_pipeline.phantom.external import external_config, write_external

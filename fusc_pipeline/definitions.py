@@ -2,9 +2,9 @@
 
 import click
 
+from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.build import build_definitions
-from fusc_pipeline.errors import FuscError
-from fusc_pipeline.places import check_data_root
+from fusc_pipeline.host.places import check_data_root
 
 try:
     check_data_root(write=False, make=True)  # one that is missing is made by the first run

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from fusc_pipeline.atomic import remove_folder
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.words import named
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.disk import megabytes, newest, size_of
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.host.atomic import remove_folder
+from fusc_pipeline.host.disk import megabytes, newest, size_of
+from fusc_pipeline.host.locks import exclusive, holder, taken
 from fusc_pipeline.leftovers import PIXELS
-from fusc_pipeline.locks import exclusive, holder, taken
 from fusc_pipeline.presets import house_preset
-from fusc_pipeline.reasons import listed
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
@@ -226,9 +226,9 @@ def _told(store: Store, inbox: Inbox) -> list[str]:
     unknown = [batch for batch in batches_of(store, inbox) if batch not in registered and batch not in dropped]
     lines = []
     if gone:
-        lines.append(f"told only: the folder of {listed('batch', gone)} is gone; what was made of it stands")
+        lines.append(f"told only: the folder of {named('batch', gone)} is gone; what was made of it stands")
     if unknown:
-        lines.append(f"told only: {listed('batch', unknown)} is not registered here, but something was made of it")
+        lines.append(f"told only: {named('batch', unknown)} is not registered here, but something was made of it")
     return lines
 
 

@@ -13,9 +13,9 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusc_pipeline.atomic import settle, unsettled
-from fusc_pipeline.locks import taken
-from fusc_pipeline.processes import start_ticks
+from fusc_pipeline.host.atomic import settle, unsettled
+from fusc_pipeline.host.locks import taken
+from fusc_pipeline.host.processes import start_ticks
 from fusc_pipeline.resources.store import WHOLE, Store
 
 PIXELS = "pixels"  # folder of pixel caches under work/

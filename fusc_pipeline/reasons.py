@@ -6,10 +6,9 @@ Pure comparisons of two recipes and their inputs. Whether it would be made again
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fusc_pipeline.base.words import named
 from fusc_pipeline.defs.planning import Plan
 from fusc_pipeline.resources.store import Recipe, Record
-
-MOST_NAMES = 3  # that a sentence lists; the rest is a number
 
 # What a part of a recipe's `extra` is called, by its name.
 _CALLED = {
@@ -81,7 +80,7 @@ def input_reasons(record: Record, inputs: Mapping[str, str], delivered: str = ""
         said.append(f"{_batch_words(left)} in it and should not be: gone, marked external, or failed a check")
     for asset in sorted({name.partition("/")[0] for name in other}):
         those = _batches(name for name in other if name.startswith(f"{asset}/"))
-        said.append(f"made from another {asset} of {listed('batch', those)} than the present one")
+        said.append(f"made from another {asset} of {named('batch', those)} than the present one")
     rest = sorted(name for name in {*before, *inputs} if "/" not in name and before.get(name) != inputs.get(name))
     for name in rest:
         if name == "delivery":
@@ -119,17 +118,8 @@ def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def listed(what: str, names: Iterable[str]) -> str:
-    """`batch a`, `batches a and b`, `batches a, b, c and 4 more`."""
-    ordered = sorted(names)
-    many = what if len(ordered) == 1 else f"{what}es" if what.endswith("ch") else f"{what}s"
-    if len(ordered) > MOST_NAMES:
-        return f"{many} {', '.join(ordered[:MOST_NAMES])} and {len(ordered) - MOST_NAMES} more"
-    return f"{many} {' and '.join([', '.join(ordered[:-1]), ordered[-1]] if len(ordered) > 1 else ordered)}"
-
-
 def _batch_words(batches: set[str]) -> str:
-    return f"{listed('batch', batches)} {'is' if len(batches) == 1 else 'are'}"
+    return f"{named('batch', batches)} {'is' if len(batches) == 1 else 'are'}"
 
 
 def _batches(names: Iterable[str]) -> set[str]:

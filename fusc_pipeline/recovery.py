@@ -13,9 +13,9 @@ import dagster as dg
 from dagster import DagsterRun, DagsterRunStatus
 
 from fusc_pipeline.defs.step import WORKER_TAG, noted_processes
+from fusc_pipeline.host.locks import taken
+from fusc_pipeline.host.processes import ProcessMark, command_of, start_ticks
 from fusc_pipeline.leftovers import clear_leftovers
-from fusc_pipeline.locks import taken
-from fusc_pipeline.processes import ProcessMark, command_of, start_ticks
 from fusc_pipeline.resources.history import GOING
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Store

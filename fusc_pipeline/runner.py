@@ -9,20 +9,20 @@ from typing import Any
 import dagster as dg
 import pydantic
 
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.step import WORKER_TAG
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.lease import lock_folder
-from fusc_pipeline.places import check_data_root
+from fusc_pipeline.host.device_lease import lock_folder
+from fusc_pipeline.host.places import check_data_root
+from fusc_pipeline.host.processes import ProcessMark
 from fusc_pipeline.presets import apply_setting, check_known, check_run_config, house_preset, left_out, load_preset
-from fusc_pipeline.processes import ProcessMark
 from fusc_pipeline.recovery import reconcile
 from fusc_pipeline.resources.history import history_folders, run_history
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE
-from fusc_pipeline.training import checkpoint_seconds
+from fusc_pipeline.training.loop import checkpoint_seconds
 
 PLAIN = {"plain": {}}
 # Made from an external batch, beside its own assets.

@@ -12,11 +12,12 @@ import dagster as dg
 from pydantic import ValidationError
 
 from fusc_pipeline.arrivals import MARKER
+from fusc_pipeline.base.errors import BadInput, FuscError
+from fusc_pipeline.base.words import named
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import Plan, plan_asset, refusal_words
 from fusc_pipeline.defs.whole import gone
-from fusc_pipeline.errors import BadInput, FuscError
-from fusc_pipeline.reasons import listed, reasons
+from fusc_pipeline.reasons import reasons
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Recipe, Record, Store
@@ -202,7 +203,7 @@ class _Look:
         if not waits:
             return None
         places = {place for late in waits.values() for place in late}
-        where = f" of {listed('batch', places)}" if places else ""
+        where = f" of {named('batch', places)}" if places else ""
         return f"it will be looked at again after {' and '.join(_nearest(waits))}{where}"
 
     def _is_late(self, asset: str, batch: str | None) -> bool:

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fusc_pipeline.hashing import image_id
+from fusc_pipeline.base.hashing import image_id
+from fusc_pipeline.base.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,7 +41,7 @@ LABEL_BOX = (30, 30, 66, 42)  # where every frame of `fill_store` carried its la
 
 def scan_row(identity: str, pixels, subject: str, own_label: str | None, own_split: str | None) -> dict:
     """A row of SCANS for a grey frame that fills its picture, a label still on it."""
-    from fusc_pipeline.png import encode_png
+    from fusc_pipeline.base.png import encode_png
 
     height, width = pixels.shape
     x0, y0, x1, y1 = LABEL_BOX
@@ -75,9 +75,9 @@ def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, qua
 
     own: (own_label, own_split) of each frame, for scans of a public data set.
     """
+    from fusc_pipeline.base.png import encode_png
     from fusc_pipeline.defs.incremental import MANIFEST, write_manifest
     from fusc_pipeline.defs.ingestion import REJECTED
-    from fusc_pipeline.png import encode_png
 
     clean, named, scans, words = [], [], [], []
     for place, (pixels, view, subject) in enumerate(frames):

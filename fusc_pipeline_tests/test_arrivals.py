@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from fusc_pipeline.arrivals import MARKER, ArrivalRules, Standing, look, standing
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.cli import main
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.scans.identity import KeyRing, create_key
 
@@ -192,7 +192,7 @@ def test_a_batch_of_which_a_file_was_lost_does_not_stand_whole(small_store):
 
 
 def test_only_what_changed_is_hashed_again(ward, monkeypatch):
-    import fusc_pipeline.scans.contents as contents
+    import fusc_pipeline.scans.folder_content as contents
 
     hashed, sha = [], contents.sha256_file
     monkeypatch.setattr(contents, "sha256_file", lambda path: hashed.append(path.name) or sha(path))

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from fusc_pipeline.audit_labels import draw_page, reviewed, take_answers
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.png import decode_png
 from fusc_pipeline.evaluation.label_sample import SampleConfig
-from fusc_pipeline.png import decode_png
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline_tests.conftest import LABEL_BOX, fill_store
 from fusc_pipeline_tests.defs.graph import failures, materialise

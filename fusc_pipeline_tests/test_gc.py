@@ -6,10 +6,10 @@ import random
 import pytest
 
 from fusc_pipeline import gc
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.cli import main
 from fusc_pipeline.gc import Found, Limits, Unneeded, collect, find
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config

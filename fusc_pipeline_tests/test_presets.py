@@ -3,8 +3,8 @@
 import dagster as dg
 import pytest
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.build import build_definitions
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.presets import apply_setting, check_run_config, left_out, load_preset, preset_names
 from fusc_pipeline.runner import config_fields
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from fusc_pipeline.cleaning import checker, remove_and_check
 from fusc_pipeline.scans.fan import find_fan
+from fusc_pipeline.text.clean_scan import checker, remove_and_check
 from fusc_pipeline.text.drawn import find_drawn
 
 FRAMES = Path(__file__).resolve().parents[2] / "shared" / "scans" / "fetal_planes_db"

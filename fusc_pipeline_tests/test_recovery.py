@@ -13,7 +13,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 
 from fusc_pipeline import recovery
 from fusc_pipeline.defs.step import WORKER_TAG
-from fusc_pipeline.processes import ProcessMark
+from fusc_pipeline.host.processes import ProcessMark
 from fusc_pipeline.recovery import reconcile
 from fusc_pipeline.resources.store import Store
 
@@ -170,7 +170,7 @@ def test_the_slot_of_a_run_that_was_ended_by_force_stays_while_its_process_works
 
 
 def test_of_two_at_once_the_second_does_nothing(instance, store, dead):
-    from fusc_pipeline.locks import taken
+    from fusc_pipeline.host.locks import taken
 
     a_run(instance, dead, noted=dead.pid)
     with taken(store.root / "locks" / "reconcile.lock") as free:

@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 
 from fusc_pipeline import runner
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.cli import main
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.presets import apply_setting, load_preset, preset_names
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Recipe, Store
@@ -80,7 +80,7 @@ def test_the_mark_stays_until_it_is_taken_back(root, capsys):
 
 def test_a_check_is_told_once_with_what_follows_from_it(small_store, capsys, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("fusc_pipeline.splitting.split_by_subject", lambda *_given: ["train", "test"] * 18)
+        patched.setattr("fusc_pipeline.evaluation.splitting.split_by_subject", lambda *_given: ["train", "test"] * 18)
         assert not runner._tell(materialise(small_store, 'key:"corpus" or key:"simclr_encoder"'), 1.0)
     lines = capsys.readouterr().out.splitlines()
     (told,) = [line for line in lines if "subjects_in_one_split" in line]

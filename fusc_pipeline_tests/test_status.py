@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
+from fusc_pipeline.base.words import named
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.cli import main
 from fusc_pipeline.defs.planning import Plan
-from fusc_pipeline.reasons import flat, listed, reasons
+from fusc_pipeline.reasons import flat, reasons
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Recipe, Record, Store
 from fusc_pipeline.resources.verdicts import Verdict
@@ -229,9 +230,9 @@ def test_every_difference_has_its_words(old, plan, words):
 
 
 def test_names_are_listed_and_counted():
-    assert listed("batch", ["b"]) == "batch b" and listed("batch", ["b", "a"]) == "batches a and b"
-    assert listed("batch", ["a", "b", "c"]) == "batches a, b and c"
-    assert listed("batch", "abcde") == "batches a, b, c and 2 more"
+    assert named("batch", ["b"]) == "batch b" and named("batch", ["b", "a"]) == "batches a and b"
+    assert named("batch", ["a", "b", "c"]) == "batches a, b and c"
+    assert named("batch", "abcde") == "batches a, b, c and 2 more"
     assert flat({"a": {"b": (1, 2)}}) == {"a.b": [1, 2]}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from fusc_pipeline.settings import check_settings, setting
+from fusc_pipeline.base.settings import check_settings, setting
 
 
 @dataclass(frozen=True)

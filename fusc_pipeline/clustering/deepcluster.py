@@ -16,13 +16,13 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.clustering.configs import DeepClusterConfig
 from fusc_pipeline.clustering.kmeans import KMeansClusterer, l2_normalised, require_samples
 from fusc_pipeline.clustering.predictions import predict_outputs
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.hashing import digest
-from fusc_pipeline.training import Plan, train, trainable
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import Plan, train, trainable
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.clustering.configs import FuscConfig
 from fusc_pipeline.clustering.heads import ClusterModel, kmeans_prototypes
 from fusc_pipeline.clustering.kmeans import require_samples
 from fusc_pipeline.clustering.losses import fusc_loss
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.hashing import digest
-from fusc_pipeline.training import Plan, decay_groups, train, trainable
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import Plan, decay_groups, train, trainable
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 

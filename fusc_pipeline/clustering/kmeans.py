@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.cluster import KMeans
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
 
 
 class KMeansClusterer:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
 
 
 @torch.no_grad()

@@ -15,13 +15,13 @@ import torch
 from sklearn.metrics import normalized_mutual_info_score
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.clustering.configs import SelfLabelConfig
 from fusc_pipeline.clustering.losses import confident_targets, self_label_loss
 from fusc_pipeline.clustering.predictions import predict_probabilities
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.hashing import digest
-from fusc_pipeline.training import Plan, average_into, decay_groups, train
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import Plan, average_into, decay_groups, train
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.schemas import BATCH_ASSIGNMENTS
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.incremental import MANIFEST, basis_of, grow_table
@@ -18,11 +20,9 @@ from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import image_strip
 from fusc_pipeline.defs.promoting import put_back
 from fusc_pipeline.defs.served import apply_bundle, filled_up
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import BATCH_ASSIGNMENTS
 from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE, Served, require_served
 from fusc_pipeline.service.outliers import NEIGHBOURS
 
@@ -127,7 +127,7 @@ def _rows(
     files: Store, bundle: "Bundle", model: Served, compute: Any, images: pa.Table, neighbors: int, work: Path
 ) -> Iterator[tuple[str, list[dict]]]:
     """(image_id, its row) of every image."""
-    from fusc_pipeline.clustering.neighbors import nearest_neighbors
+    from fusc_pipeline.representation.neighbors import nearest_neighbors
 
     calibration, known = bundle.calibration(), bundle.table(["image_id", "split"])
     train = np.array(known.column("split").to_pylist()) == "train"
@@ -164,8 +164,8 @@ def _read(path: Path) -> pa.Table:
 
 
 def _drift(files: Store, batch: str, model: Served, bundle: "Bundle", found: pa.Table, wanted: pa.Table) -> "Drift":
+    from fusc_pipeline.base.views import VIEWS
     from fusc_pipeline.service.drift import drift
-    from fusc_pipeline.views import VIEWS
 
     corpus = bundle.table(["image_id", "cluster", "view"])
     known = set(corpus.column("image_id").to_pylist())

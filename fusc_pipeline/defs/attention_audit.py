@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import dagster as dg
     import numpy as np
 
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline.evaluation.attention_rows import Attention
 
 # The last block's map is a sixteenth of the image wide: 7 x 7 cells at 112 pixels.
@@ -225,10 +225,10 @@ def _pictures(
     import numpy as np
     import pyarrow.compute as pc
 
+    from fusc_pipeline.base.png import decode_png
     from fusc_pipeline.evaluation.attention_pictures import EDGE, attention_pair
     from fusc_pipeline.evaluation.attention_rows import CLEANED, UNCLEANED
     from fusc_pipeline.evaluation.windows import fan_area, fan_hull
-    from fusc_pipeline.png import decode_png
     from fusc_pipeline.representation.pixels import resized
 
     chosen = pa.array([ids[place] for place in shown], pa.string())

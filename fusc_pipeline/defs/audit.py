@@ -13,7 +13,10 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.compute import usable_cores
+from fusc_pipeline.base.compute import usable_cores
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.schemas import INPAINTING_AUDIT
 from fusc_pipeline.defs.attention_audit import AttentionConfig, MapPicture, look
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
@@ -21,12 +24,9 @@ from fusc_pipeline.defs.materialize import ParallelConfig, batch_versions, colum
 from fusc_pipeline.defs.models import clean_pngs
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.uncleaned import side_by_side
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import INPAINTING_AUDIT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,9 +242,9 @@ def _draw_worst(
 
     Run history and report may travel, so there a word that is still on a frame is painted over.
     """
+    from fusc_pipeline.base.png import decode_png
     from fusc_pipeline.evaluation.audit_pictures import outlined, strip
     from fusc_pipeline.evaluation.windows import INSIDE, fan_area, inside_share
-    from fusc_pipeline.png import decode_png
 
     listed, covered = [], []
     for place, case in enumerate(worst, start=1):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CANDIDATE_MODEL
 from fusc_pipeline.defs.dataset import also_known_as
 from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.fits import Row
@@ -19,9 +21,7 @@ from fusc_pipeline.defs.models import WEIGHTS, log_device
 from fusc_pipeline.defs.served import Applied, apply_bundle, encoder_of
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
 from fusc_pipeline.defs.whole import HISTORY, fit_name
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Draft, Store
-from fusc_pipeline.schemas import CANDIDATE_MODEL
 from fusc_pipeline.service.bundle import FACTS, Bundle, Facts, Part, seal, write_arrays, write_part
 from fusc_pipeline.service.in_service import CANDIDATE, models_folder
 from fusc_pipeline.service.outliers import NEIGHBOURS, Calibration
@@ -38,7 +38,7 @@ def build_candidate(
 ) -> None:
     """Write the bundle of the row's chosen fit into the draft. Raises BadInput when what it is made from does not
     belong together, or when the packed model says other than the tables."""
-    from fusc_pipeline.clustering.neighbors import nearest_neighbors
+    from fusc_pipeline.representation.neighbors import nearest_neighbors
 
     if before := files.outdated_by(row.name):
         raise BadInput(

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from fusc_pipeline.base.schemas import PURITY
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.verdicts import WARN, Finding, Made, check, finding
 from fusc_pipeline.resources.store import Record
-from fusc_pipeline.schemas import PURITY
 
 DROP = 0.05  # of cluster purity on the test split, mean over seeds
 _SCORED = ["model", "n_clusters", "seed", "split", "label_set", "cluster_purity", "filled_clusters"]

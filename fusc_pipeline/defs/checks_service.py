@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.assignments import DRIFT
 from fusc_pipeline.defs.verdicts import WARN, Finding, Made, check, finding
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.service.in_service import ASSIGNMENTS, CANDIDATE, IN_SERVICE, served, served_after
 
 

@@ -5,7 +5,7 @@ Generated from `schemas.TABLES`, so a new table is checked without a line here, 
 
 import pyarrow as pa
 
-from fusc_pipeline import schemas
+from fusc_pipeline.base import schemas
 from fusc_pipeline.defs.verdicts import Check, Finding, Made, check, finding
 
 # What tells a table's rows apart, where it is not the image alone; (): nothing does.

@@ -9,18 +9,18 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.schemas import CLEAN_IMAGES, CONTENTS
 from fusc_pipeline.defs.incremental import MANIFEST, Facts, grow_table
 from fusc_pipeline.defs.materialize import ParallelConfig, column_schema, materialize
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import counts_table, image_strip
 from fusc_pipeline.defs.progress import Counting
 from fusc_pipeline.defs.text import NO_WORD, UNREAD
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.guarded import ordered_map
+from fusc_pipeline.host.worker_pool import ordered_map
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import CLEAN_IMAGES, CONTENTS
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -57,7 +57,7 @@ def clean_images(
     A frame without a reliable fan, with text that stays readable, or of other content is quarantined with the reason:
     it stays in the table and goes nowhere else.
     """
-    from fusc_pipeline.cleaning import Cleaning, checker_identity, clean_scan
+    from fusc_pipeline.text.clean_scan import Cleaning, checker_identity, clean_scan
 
     files, batch = store.get(), context.partition_key
     cleaning = Cleaning(config.check_text, tuple(config.contents))
@@ -143,7 +143,7 @@ def _of_this_batch(files: Store, batch: str) -> tuple[dict[str, str], Facts]:
 def _scans_to_clean(scans: "pads.Dataset", words: pa.Table, ids: list[str]) -> Iterator:
     import pyarrow.compute as pc
 
-    from fusc_pipeline.cleaning import Scan
+    from fusc_pipeline.text.clean_scan import Scan
     from fusc_pipeline.text.engine import Word
 
     by_image: dict[str, list[Word]] = {}

@@ -54,7 +54,7 @@ class _Said:
 
 def _said(bundle: Bundle, images: pa.Table, applied: dict[str, tuple[int, np.ndarray]]) -> _Said:
     """A model's clusters of the images, and how far their nearest training images share them."""
-    from fusc_pipeline.clustering.neighbors import nearest_neighbors
+    from fusc_pipeline.representation.neighbors import nearest_neighbors
 
     own, vectors = bundle.table(["image_id", "split", "cluster"]), bundle.vectors()
     own_ids, clusters = np.array(own.column("image_id").to_pylist()), own.column("cluster").to_numpy()

@@ -8,14 +8,14 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CORPUS
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.whole import require_whole
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.records import is_intact
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import CORPUS
 
 # Beside the corpus's table: which cleaned picture stands behind each image. The table alone would be the same after
 # cleaning anew, and what was trained on the pictures before would pass for made from these.
@@ -59,7 +59,7 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
     def produce(draft):
         import pyarrow.parquet as pq
 
-        from fusc_pipeline.splitting import joined_subjects, split_by_subject
+        from fusc_pipeline.evaluation.splitting import joined_subjects, split_by_subject
 
         rows: dict[str, dict] = {}
         links: list[tuple[str, str | None, str]] = []

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.failures import CAUSE, PASSING, full_disk
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.store import Record, Store
-from fusc_pipeline.scans.contents import entries_of
 from fusc_pipeline.scans.files import list_files, validate_batch_key
+from fusc_pipeline.scans.folder_content import entries_of
 from fusc_pipeline.scans.identity import KeyRing, load_key
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from pydantic import Field, create_model
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.defs.models import EncoderChoice, PixelsConfig
 from fusc_pipeline.defs.settings import asset_config
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
 
 

@@ -72,7 +72,7 @@ class Task:
 
     def monitor(self, compute: Any) -> Callable[[int, Any], dict[str, float]] | None:
         """k-NN accuracy on the test split's labels."""
-        from fusc_pipeline.monitor import knn_monitor
+        from fusc_pipeline.representation.knn_monitor import knn_monitor
 
         labels, rows = (
             label_numbers(self.corpus.table, self.corpus.ids),
@@ -153,8 +153,8 @@ def _as_given(corpus: CorpusPixels, config: Any) -> tuple[dict[str, Any], dict[s
 
 
 def _train_simclr(task: Task) -> Trained:
-    from fusc_pipeline.distributed.job import ranks_for
     from fusc_pipeline.representation.simclr import train_simclr
+    from fusc_pipeline.training.job import ranks_for
 
     settings = task.settings(SimclrConfig)
     with device_of(task.context, task.config) as lease:
@@ -169,8 +169,8 @@ def _train_simclr(task: Task) -> Trained:
 
 
 def _train_apart(task: Task, settings: SimclrConfig, processes: int, lease: Any) -> Trained:
-    from fusc_pipeline.compute import usable_threads
-    from fusc_pipeline.distributed.job import Job
+    from fusc_pipeline.base.compute import usable_threads
+    from fusc_pipeline.training.job import Job
 
     corpus, config = task.corpus, task.config
     job = Job(

@@ -6,14 +6,14 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.atomic import replace_text
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.materialize import AssetConfig, batch_versions, column_schema, materialize
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.report_input import ENCODERS, report_input, shown_gallery
 from fusc_pipeline.defs.report_service import service_versions
 from fusc_pipeline.defs.whole import gone, lacking
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.host.atomic import replace_text
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store

@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.schemas import EXTERNAL_PURITY
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.dataset import own_facts, ready_batches
 from fusc_pipeline.defs.evaluation import rows_to_score
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
 from fusc_pipeline.defs.models import ComputeConfig, ImagePixels, log_device
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import EXTERNAL_PURITY
 
 PREDICTIONS = "predictions.parquet"
 PREDICTED = pa.schema(
@@ -162,9 +162,9 @@ def _read(files: Store, batch: str, exclude: Sequence[str]) -> _Images | None:
 
 def _views_of(label: str) -> tuple[str, ...]:
     """The views that a data set's label speaks of; none: a class no pseudo-label corresponds to."""
+    from fusc_pipeline.base.views import VIEWS
     from fusc_pipeline.scans.datasets import PLANE_VIEWS
     from fusc_pipeline.text.lexicon import views_named
-    from fusc_pipeline.views import VIEWS
 
     if label in VIEWS:
         return (label,)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from fusc_pipeline.base.errors import DISK_ERRORS, FuscError
 from fusc_pipeline.defs.gpu import POOL
-from fusc_pipeline.errors import DISK_ERRORS, FuscError
 from fusc_pipeline.resources.store import Store
 
 # Faults of the program: trying again would only repeat them. What a retry can cure (a lost device, a killed worker, a

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.atomic import link, whole_folder
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.schemas import CLUSTERS
 from fusc_pipeline.defs.models import ComputeConfig, ImagePixels, load_weights, save_weights, write_history
 from fusc_pipeline.defs.whole import HISTORY, fit_files, fit_name
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.host.atomic import link, whole_folder
 from fusc_pipeline.resources.store import Draft, Store
-from fusc_pipeline.schemas import CLUSTERS
 
 # (store, compute, K, seed, images) → (N, K) float32, rows sum to 1: the fit applied to these images, nothing trained.
 log = logging.getLogger(__name__)

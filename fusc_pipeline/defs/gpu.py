@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from fusc_pipeline.lease import Lease, leased
+from fusc_pipeline.host.device_lease import Lease, leased
 
 POOL = "gpu"
 GPU_OP = {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from fusc_pipeline.atomic import fsync
+from fusc_pipeline.host.atomic import fsync
 from fusc_pipeline.resources.rows import Held, ImageRows, in_groups, in_order
 from fusc_pipeline.resources.store import Draft, Store
 

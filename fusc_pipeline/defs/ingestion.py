@@ -8,17 +8,17 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CONTENTS, REJECTED_SCANS, SCANS
 from fusc_pipeline.defs.delivered import Delivered, Gone, find_delivered, gone
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize, refusals
 from fusc_pipeline.defs.partitions import scan_batches
 from fusc_pipeline.defs.preview import crossed_table
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.rows import ImageRows, in_groups, in_order
 from fusc_pipeline.resources.store import Draft, Store
-from fusc_pipeline.schemas import CONTENTS, REJECTED_SCANS, SCANS
 
 ROWS_PER_GROUP = 64  # frames held in memory while writing
 REJECTED = "rejected.parquet"  # kept beside the scans' table; published by `rejected_scans`

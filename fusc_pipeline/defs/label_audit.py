@@ -6,11 +6,11 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.schemas import LABEL_AUDIT
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.schemas import LABEL_AUDIT
 
 if TYPE_CHECKING:
     from fusc_pipeline.audit_labels import Reviewed

@@ -9,13 +9,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.failures import full_disk, refusals, retried
 from fusc_pipeline.defs.gpu import device_of
 from fusc_pipeline.defs.planning import Plan, PlanContext, Planned
 from fusc_pipeline.defs.preview import add_preview
 from fusc_pipeline.defs.step import begin_step
 from fusc_pipeline.defs.whole import gone, require_whole
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.leftovers import clear_slot
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.store import WHOLE, Draft, Recipe, Record, Store
@@ -62,7 +62,7 @@ class ParallelConfig(AssetConfig):
 
 def column_schema(asset: str) -> dict[str, Any]:
     """Definition-time metadata: the Columns tab of the UI, before the first run."""
-    from fusc_pipeline.schemas import TABLES
+    from fusc_pipeline.base.schemas import TABLES
 
     columns = [
         dg.TableColumn(

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.defs.materialize import AssetConfig
 from fusc_pipeline.defs.preview import image_markdown
 from fusc_pipeline.defs.whole import HISTORY
-from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.resources.store import Draft, Store
 
 WEIGHTS = "weights.safetensors"
@@ -35,8 +35,8 @@ class ComputeConfig(AssetConfig):
     )
 
     def compute(self):
-        """The device as `fusc_pipeline.compute.Compute`, with this process's threads set."""
-        from fusc_pipeline.compute import Compute
+        """The device as `fusc_pipeline.base.compute.Compute`, with this process's threads set."""
+        from fusc_pipeline.base.compute import Compute
 
         found = Compute.detect(self.device or None, self.threads or None)
         found.apply_threads()
@@ -67,7 +67,7 @@ class EncoderChoice(dg.Config):
     def content(self) -> dict[str, str]:
         """What of the checkpoint decides a result: its hash. Raises BadInput when there is no such file, BadSetting
         when nothing is there to be frozen."""
-        from fusc_pipeline.hashing import sha256_file
+        from fusc_pipeline.base.hashing import sha256_file
 
         if not self.weights:
             if self.frozen:
@@ -86,7 +86,7 @@ class ImagePixels:
     """
 
     def __init__(self, store: Store, table: pa.Table, version: str, size: int, resize: str):
-        from fusc_pipeline.hashing import digest
+        from fusc_pipeline.base.hashing import digest
         from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache
 
         self.table = table

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.defs.compared import compare_models
 from fusc_pipeline.defs.whole import require_whole
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import digest
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.bundle import TABLE, Bundle, install
 from fusc_pipeline.service.identity import matched_identities

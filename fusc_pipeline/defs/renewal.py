@@ -13,9 +13,9 @@ from typing import Any
 import dagster as dg
 from dagster._utils.schedules import is_valid_cron_schedule
 
+from fusc_pipeline.base.errors import BadInput, BadSetting, FuscError
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import plan_asset, refusal_words
-from fusc_pipeline.errors import BadInput, BadSetting, FuscError
 from fusc_pipeline.presets import house_config, house_preset
 from fusc_pipeline.resources.history import UNFINISHED
 from fusc_pipeline.resources.resource import StoreResource

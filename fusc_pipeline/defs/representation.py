@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.schemas import EMBEDDINGS, NEIGHBORS
 from fusc_pipeline.defs.encoders import PROJECTION
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materialize
@@ -21,11 +23,9 @@ from fusc_pipeline.defs.models import (
 )
 from fusc_pipeline.defs.preview import image_markdown, image_strip
 from fusc_pipeline.defs.tables import embedding_arrays, label_numbers
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import EMBEDDINGS, NEIGHBORS
 
 INDEX = "index.faiss"
 
@@ -163,7 +163,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
         def produce(draft):
             import faiss
 
-            from fusc_pipeline.clustering.neighbors import knn_accuracy, nearest_neighbors, neighbor_purity
+            from fusc_pipeline.representation.neighbors import knn_accuracy, nearest_neighbors, neighbor_purity
 
             ids, splits, vectors = embedding_arrays(files.table(source))
             train = np.flatnonzero(splits == "train")

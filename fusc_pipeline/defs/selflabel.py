@@ -8,6 +8,7 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.clustering.configs import SelfLabelConfig
 from fusc_pipeline.defs.fits import Row, fit_each, load_fit
 from fusc_pipeline.defs.fusc import cluster_model, predict_whole
@@ -25,7 +26,6 @@ from fusc_pipeline.defs.progress import Progress
 from fusc_pipeline.defs.settings import asset_config, settings_of
 from fusc_pipeline.defs.tables import cluster_rows
 from fusc_pipeline.defs.whole import fit_files, fit_name
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 import dagster as dg
 
 from fusc_pipeline.arrivals import CHAIN, IN_PART, Arrival, ArrivalRules, Look, look, looking, standing
+from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.defs.attempts import ARRIVAL_TAG, Attempt, batches_in_progress, next_attempt
 from fusc_pipeline.defs.jobs import NEW_BATCH_JOB, batch_assets, batch_config
 from fusc_pipeline.defs.partitions import scan_batches
-from fusc_pipeline.errors import FuscError
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.scans.identity import load_key

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.models import ImagePixels, clean_pngs
 from fusc_pipeline.defs.representation import embeddings_of
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.store import Store
 
 if TYPE_CHECKING:

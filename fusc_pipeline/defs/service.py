@@ -6,6 +6,7 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.defs.candidate import build_candidate, chosen_fit
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.gpu import GPU_OP
@@ -15,9 +16,8 @@ from fusc_pipeline.defs.planning import PlanContext
 from fusc_pipeline.defs.promoting import Step, described, put_back
 from fusc_pipeline.defs.served import encoder_of, served_row
 from fusc_pipeline.defs.whole import fit_name
-from fusc_pipeline.locks import exclusive
+from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
 from fusc_pipeline.service.identity import LEAST_OVERLAP
 from fusc_pipeline.service.in_service import CANDIDATE, IN_SERVICE, served

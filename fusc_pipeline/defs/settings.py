@@ -13,7 +13,7 @@ T = TypeVar("T")
 def asset_config(
     name: str, source: type, *, base: type[AssetConfig] = AssetConfig, without: tuple[str, ...] = (), **defaults: Any
 ) -> type[AssetConfig]:
-    """A dg.Config with the fields of the dataclass `source` (declared by `fusc_pipeline.settings.setting`).
+    """A dg.Config with the fields of the dataclass `source` (declared by `fusc_pipeline.base.settings.setting`).
 
     without: fields the asset decides itself; defaults: values in place of the dataclass's own.
     """

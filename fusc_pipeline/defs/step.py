@@ -6,7 +6,7 @@ import signal
 import dagster as dg
 from dagster import DagsterEventType, DagsterRun
 
-from fusc_pipeline.processes import ProcessMark, die_with_parent, is_orphan, is_step_process, run_worker
+from fusc_pipeline.host.processes import ProcessMark, die_with_parent, is_orphan, is_step_process, run_worker
 
 WORKER_TAG = "fusc/worker"
 

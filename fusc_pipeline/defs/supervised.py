@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from fusc_pipeline.base.schemas import CLUSTERS
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.defs.fits import Row
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.materialize import column_schema, materialize
@@ -28,8 +30,6 @@ from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
-from fusc_pipeline.schemas import CLUSTERS
-from fusc_pipeline.views import VIEWS
 
 SupervisedAssetConfig = asset_config(
     "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=25, batch_size=64, rotation_degrees=90.0
@@ -49,7 +49,7 @@ def supervised(
 ) -> dg.MaterializeResult:
     """A ResNet18 trained on the pseudo-labels, from scratch: the upper line clustering is measured against.
 
-    Its "clusters" are the views, in the order of `fusc_pipeline.views.VIEWS`. Without labels the table is empty.
+    Its "clusters" are the views, in the order of `fusc_pipeline.base.views.VIEWS`. Without labels the table is empty.
     """
     files = store.get()
 

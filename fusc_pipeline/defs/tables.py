@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.schemas import CLUSTERS
-from fusc_pipeline.views import VIEWS
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CLUSTERS
+from fusc_pipeline.base.views import VIEWS
 
 LARGEST_SLIP = 1e-3  # of a row's sum from 1, in float32 or bf16
 

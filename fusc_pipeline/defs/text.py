@@ -9,7 +9,8 @@ import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
-from fusc_pipeline.compute import usable_cores
+from fusc_pipeline.base.compute import usable_cores
+from fusc_pipeline.base.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
 from fusc_pipeline.defs.gpu import GPU_OP
 from fusc_pipeline.defs.incremental import MANIFEST, grow_table
 from fusc_pipeline.defs.materialize import AssetConfig, ParallelConfig, column_schema, materialize
@@ -19,7 +20,6 @@ from fusc_pipeline.defs.progress import Counting
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.parquet_io import TableHandle
 from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from fusc_pipeline.distributed.job import PARENT, Job
+from fusc_pipeline.training.job import PARENT, Job
 
 POLL_SECONDS = 0.2
 
@@ -33,8 +33,8 @@ def train_apart(
     environment: what the trainers have beside this process's own, e.g. which devices they see. A refusal of theirs is
     raised here as it is, any other end as RuntimeError, which is tried again and then goes on from the checkpoint.
     """
-    command = [sys.executable, "-m", "fusc_pipeline.distributed.agent", "--standalone"]
-    command += ["--nproc-per-node", str(processes), "-m", "fusc_pipeline.distributed.train_encoder", str(job.path)]
+    command = [sys.executable, "-m", "fusc_pipeline.training.agent", "--standalone"]
+    command += ["--nproc-per-node", str(processes), "-m", "fusc_pipeline.representation.train_rank", str(job.path)]
     follow = _Follower(job.metrics, on_epoch)
     with dg.open_pipes_session(
         context=context,

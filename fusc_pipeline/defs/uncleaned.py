@@ -28,8 +28,8 @@ def side_by_side(files: Store, frames: pa.Table) -> Iterator[SideBySide]:
     """Every one of these frames of the corpus, batch by batch."""
     import pyarrow.compute as pc
 
+    from fusc_pipeline.base.png import decode_png
     from fusc_pipeline.evaluation.windows import fan_area, grey_of
-    from fusc_pipeline.png import decode_png
 
     for batch in frames.column("scan_batch").unique().to_pylist():
         ids = frames.filter(pc.field("scan_batch") == batch).column("image_id")

@@ -14,11 +14,11 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
+from fusc_pipeline.base.errors import BadInput, FuscError
 from fusc_pipeline.defs.failures import refusals
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.step import begin_step
 from fusc_pipeline.defs.whole import gone, lacking
-from fusc_pipeline.errors import BadInput, FuscError
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Record, Store
 from fusc_pipeline.resources.verdicts import Verdict

@@ -9,9 +9,9 @@ from typing import Any
 
 import dagster as dg
 
-from fusc_pipeline.atomic import fsync, replace_text
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.models import WEIGHTS
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.host.atomic import fsync, replace_text
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.in_service import served
 

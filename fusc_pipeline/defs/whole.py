@@ -4,8 +4,8 @@ what its table tells. Nothing is read but listings, and for those the table's fi
 
 from collections.abc import Iterable
 
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.reasons import listed
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.words import named
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.store import CURRENT, WHOLE, Record, Store
 
@@ -50,7 +50,7 @@ def broken(store: Store) -> list[str]:
 def gone(names: Iterable[str]) -> str:
     """What is wrong with a version that lacks these files, in words."""
     names = list(names)
-    return f"{listed('file', names)} of it {'is' if len(names) == 1 else 'are'} gone or cut short"
+    return f"{named('file', names)} of it {'is' if len(names) == 1 else 'are'} gone or cut short"
 
 
 def _fits_of_earlier_release(store: Store, record: Record) -> list[str]:

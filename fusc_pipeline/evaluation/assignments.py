@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pyarrow as pa
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 
 
 def as_frame(table: pa.Table | pd.DataFrame) -> pd.DataFrame:

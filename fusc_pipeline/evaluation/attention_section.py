@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fusc_pipeline.base.words import counted
 from fusc_pipeline.evaluation import removal_audit
 from fusc_pipeline.evaluation.attention_rows import (
     ACCURACY,
@@ -16,7 +17,6 @@ from fusc_pipeline.evaluation.attention_rows import (
     views_of,
 )
 from fusc_pipeline.evaluation.tables import percent
-from fusc_pipeline.evaluation.wording import counted
 
 _TRAINED_ON = {CLEANED: "cleaned frames", UNCLEANED: "the same frames before cleaning"}
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fusc_pipeline.base.words import counted
 from fusc_pipeline.evaluation import label_noise, removal_audit
 from fusc_pipeline.evaluation.attention_section import AttentionSection
 from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
 from fusc_pipeline.evaluation.tables import percent
-from fusc_pipeline.evaluation.wording import counted
 
 _READERS = {"easyocr": "EasyOCR", "rapidocr": "RapidOCR", removal_audit.EITHER: "Either of them"}
 _SHOWN = {

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fusc_pipeline.base.views import PAPER_VIEW_SHARES
+from fusc_pipeline.base.words import counted, listed, tight
 from fusc_pipeline.evaluation.facts import Facts
 from fusc_pipeline.evaluation.inputs import ReportInput
+from fusc_pipeline.evaluation.model_names import model_words
 from fusc_pipeline.evaluation.tables import percent
-from fusc_pipeline.evaluation.wording import counted, listed, model_words, tight
-from fusc_pipeline.views import PAPER_VIEW_SHARES
 
 FEW_TEST_LABELS = 100
 FEW_PER_VIEW = 5

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from fusc_pipeline import schemas
+from fusc_pipeline.base import schemas
 from fusc_pipeline.evaluation.assignments import fits, labelled_clusters
 from fusc_pipeline.evaluation.metrics import has_label, in_view_order
 

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pandas as pd
 
+from fusc_pipeline.base.words import counted, listed
 from fusc_pipeline.evaluation import metrics
+from fusc_pipeline.evaluation.model_names import model_words
 from fusc_pipeline.evaluation.paper import EXTERNAL, PaperExternal
 from fusc_pipeline.evaluation.tables import FIGURES, count, percent, summarise
-from fusc_pipeline.evaluation.wording import counted, listed, model_words
 
 
 @dataclass(frozen=True)

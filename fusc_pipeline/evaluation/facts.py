@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.evaluation.gallery import GalleryCluster
 from fusc_pipeline.evaluation.metrics import in_view_order
-from fusc_pipeline.views import VIEWS
 
 # A group a person can accept at a glance, and one that must be sorted frame by frame.
 CLEAN_FROM = 0.9

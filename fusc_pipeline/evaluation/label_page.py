@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.evaluation.report import data_uri
-from fusc_pipeline.views import VIEWS
 
 
 @dataclass(frozen=True)

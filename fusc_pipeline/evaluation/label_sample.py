@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.evaluation.metrics import in_view_order
-from fusc_pipeline.settings import check_settings, setting
 
 UNLABELLED = "(no label)"  # name of the stratum of frames without a label
 

@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.evaluation.intervals import clustered_mean
 from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED, Leak, Share
-from fusc_pipeline.settings import check_settings, setting
-from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
 
 LEAST_FRAMES, LEAST_SUBJECTS, LEAST_VIEWS = 100, 10, 2
 # Random shifts in training, pixels of the window: the probe must not depend on where exactly a letter was.

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from fusc_pipeline.views import VIEWS
+from fusc_pipeline.base.views import VIEWS
 
 _PLACE = {view: place for place, view in enumerate(VIEWS)}
 

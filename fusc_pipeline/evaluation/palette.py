@@ -4,7 +4,7 @@ Fifteen hues cannot be told apart by everyone, so a view is a hue family (its gr
 bone; hues after Okabe & Ito 2008), a lightness within the family, and a marker shape of its own within the family.
 """
 
-from fusc_pipeline.views import VIEW_GROUPS
+from fusc_pipeline.base.views import VIEW_GROUPS
 
 INK = "#1d2733"
 MUTED = "#5b6876"

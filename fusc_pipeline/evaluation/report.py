@@ -9,11 +9,13 @@ import base64
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from fusc_pipeline.base import words
 from fusc_pipeline.evaluation import tables, wording
 from fusc_pipeline.evaluation.caveats import caveats, limits
 from fusc_pipeline.evaluation.facts import FEW_LABELS, Facts, gather, groups_in_brief
 from fusc_pipeline.evaluation.figures import MOST_NUMBERED
 from fusc_pipeline.evaluation.inputs import ReportInput
+from fusc_pipeline.evaluation.model_names import model_words
 from fusc_pipeline.evaluation.palette import ink_on, view_colour
 from fusc_pipeline.evaluation.paper import EXTERNAL, paper_tables
 
@@ -58,15 +60,15 @@ def render_report(given: ReportInput) -> str:
         "colour": view_colour,
         "ink_on": ink_on,
         "whole": whole_percent,
-        "counted": wording.counted,
-        "listed": wording.listed,
-        "sentence": wording.sentence,
-        "tight": wording.tight,
+        "counted": words.counted,
+        "listed": words.listed,
+        "sentence": words.sentence,
+        "tight": words.tight,
     }
     return environment.get_template("report.html").render(
         given=given,
         facts=facts,
-        shown_name=wording.model_words(given.shown.model).name if given.shown else None,
+        shown_name=model_words(given.shown.model).name if given.shown else None,
         blocks=figure_blocks(summary, given, facts),
         train_blocks=figure_blocks(summary, given, facts, split="train"),
         groups=groups_in_brief(given.gallery) if facts.n_labelled else None,
@@ -78,7 +80,7 @@ def render_report(given: ReportInput) -> str:
         composition=composition_rows(given),
         paper=paper_tables(_all_labels(given), given.networks) if facts.n_labelled_test else [],
         paper_external=EXTERNAL,
-        model_words=wording.model_words,
+        model_words=model_words,
         label_reasons=wording.LABEL_REASONS,
     )
 
@@ -96,10 +98,10 @@ def figure_blocks(summary: pd.DataFrame, given: ReportInput, facts: Facts, split
     for n_clusters, block in summary[summary["split"] == split].groupby("n_clusters"):
         rows = []
         for row in block.to_dict("records"):
-            words = wording.model_words(row["model"])
+            called = model_words(row["model"])
             cells = [tables.percent(row[name], row[f"{name}_sd"]) for name in tables.FIGURES]
             filled = tables.count(row["filled_clusters"], row["filled_clusters_sd"])
-            rows.append({"words": words, "cells": cells, "filled": filled, "n": row["n"], "seeds": row["seeds"]})
+            rows.append({"words": called, "cells": cells, "filled": filled, "n": row["n"], "seeds": row["seeds"]})
         majority = block["majority_share"].iloc[0]
         chance = (given.chance or {}).get(int(n_clusters)) if split == "test" else None
         blocks.append(

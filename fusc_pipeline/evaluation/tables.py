@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fusc_pipeline import schemas
+from fusc_pipeline.base import schemas
+from fusc_pipeline.base.views import GROUP_OF
 from fusc_pipeline.evaluation import metrics
 from fusc_pipeline.evaluation.assignments import as_frame, fits, labelled_clusters
-from fusc_pipeline.views import GROUP_OF
 
 FIGURES = ("cluster_purity", "nmi", "ari", "accuracy", "macro_recall")
 

@@ -9,11 +9,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.views import PAPER_VIEW_SHARES, VIEWS
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.views import PAPER_VIEW_SHARES, VIEWS
 
 CERVIX = "Cervix"
-"""A plane that only external phantoms show; no view of `fusc_pipeline.views`, and so never a pseudo-label."""
+"""A plane that only external phantoms show; no view of `fusc_pipeline.base.views`, and so never a pseudo-label."""
 
 FRAMES_PER_SUBJECT = 40 / 3
 """Used when n_subjects is not given: 640 frames make 48 subjects."""

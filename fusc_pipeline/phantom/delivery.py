@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import sha256_file
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.phantom.config import STREAM_FILE, PhantomConfig, plan
 from fusc_pipeline.phantom.dicom import ENCODINGS, JPEG_YBR, Encoding, Facts, write_dicom
 from fusc_pipeline.phantom.frames import PhantomFrame, render_frame, subject_of

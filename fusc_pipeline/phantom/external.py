@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.phantom.config import CERVIX, STREAM_FILE, PhantomConfig, plan
 from fusc_pipeline.phantom.delivery import each_subject, truth_row, write_truth
 from fusc_pipeline.phantom.frames import render_frame, subject_of

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom.config import CERVIX, PhantomConfig
-from fusc_pipeline.views import VIEWS
 
 NAMES: dict[str, tuple[str, ...]] = {
     "Spine": ("SPINE", "SPINE SAG", "SAG SPINE", "SPINE LONG", "C SPINE", "L SPINE", "SPINE TRANS"),

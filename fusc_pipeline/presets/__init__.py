@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.places import expanded
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.host.places import expanded
 
 TOP_LEVEL = ("ops", "execution", "resources", "loggers")
 # A preset's own key beside the run configuration: assets that its run leaves out.

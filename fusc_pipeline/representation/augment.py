@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.representation.pixels import PixelBatches
-from fusc_pipeline.settings import check_settings, setting
 
 # Grey level of ultrasound frames, most of it background; a fixed affine map, so that it needs no pass over the data.
 MEAN, STD = 0.2, 0.2

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import plain_view
-from fusc_pipeline.representation.checkpoints import (
+from fusc_pipeline.representation.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     RgbInput,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusc_pipeline.settings import check_settings, setting
+from fusc_pipeline.base.settings import check_settings, setting
 
 if TYPE_CHECKING:
     from fusc_pipeline.representation.augment import Augmentation

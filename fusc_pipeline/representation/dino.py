@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.representation.augment import Augmentation, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, check_side, patch_side
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import Monitor, collapse_diagnostics, on_cpu, run_digest, watched
-from fusc_pipeline.training import (
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import (
     Plan,
     average_into,
     cosine_between,

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import torch
 
-from fusc_pipeline.atomic import whole_folder
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.host.atomic import whole_folder
 
 Resize = Literal["letterbox", "squash"]
 _PIXELS, _INDEX = "pixels.u8", "index.json"

@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.distributed.ranks import SOLO, Ranks
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.hashing import digest, sha256_file
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.hashing import digest, sha256_file
 from fusc_pipeline.representation.augment import augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, check_side
 from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.representation.pixels import channels_of
-from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.ranks import SOLO, Ranks
 
 # (epoch, backbone) → figures for the history, {} for none at this epoch. It may set the backbone's mode, nothing else.
 Monitor = Callable[[int, nn.Module], dict[str, float]]

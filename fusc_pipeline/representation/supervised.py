@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fusc_pipeline.checkpoints import Checkpoint
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import augmented_view, supervised_augment
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.representation.simclr import run_digest
-from fusc_pipeline.training import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
 
 
 @dataclass(frozen=True)

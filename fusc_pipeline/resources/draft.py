@@ -6,8 +6,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.resources.records import Recipe
 
 TABLE = "table.parquet"
@@ -44,7 +44,7 @@ class Draft:
         tables = [rows] if isinstance(rows, pa.Table) else rows
         schema = self._schema
         if schema is None:
-            raise BadSetting(f"asset {self._asset!r} has no schema: add one to fusc_pipeline.schemas.TABLES")
+            raise BadSetting(f"asset {self._asset!r} has no schema: add one to fusc_pipeline.base.schemas.TABLES")
         count = 0
         with pq.ParquetWriter(self.path(name), schema, compression="zstd") as writer:
             for table in tables:

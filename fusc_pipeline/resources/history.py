@@ -15,9 +15,9 @@ from dagster._core.instance import InstanceRef
 from dagster._core.instance.config import dagster_instance_config
 from dagster._core.storage.sqlite import LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION
 
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.locks import exclusive
-from fusc_pipeline.places import named_folder, why_unusable
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.host.locks import exclusive
+from fusc_pipeline.host.places import named_folder, why_unusable
 
 HOME, SETTINGS = "DAGSTER_HOME", "dagster.yaml"
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fusc_pipeline.atomic import replace_text
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.scans.contents import folder_listing, read_content
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.host.atomic import replace_text
+from fusc_pipeline.scans.folder_content import folder_listing, read_content
 
 
 class Inbox:

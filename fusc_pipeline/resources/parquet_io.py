@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 import pyarrow as pa
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.resources.store import Recipe, Store
 
 

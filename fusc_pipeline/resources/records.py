@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from fusc_pipeline.hashing import digest, sha256_file
+from fusc_pipeline.base.hashing import digest, sha256_file
 
 RECORD = "_fingerprint.json"
 

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from fusc_pipeline.places import data_root
+from fusc_pipeline.host.places import data_root
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.parquet_io import ParquetIOManager
 from fusc_pipeline.resources.store import Store

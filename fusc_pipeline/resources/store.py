@@ -26,7 +26,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from fusc_pipeline.atomic import (
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import digest, sha256_file
+from fusc_pipeline.base.schemas import TABLES
+from fusc_pipeline.host.atomic import (
     fsync,
     remove_folder,
     replace_folder,
@@ -36,13 +39,10 @@ from fusc_pipeline.atomic import (
     temporary_name,
     write_text,
 )
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.hashing import digest, sha256_file
-from fusc_pipeline.locks import exclusive
+from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.resources.draft import TABLE, Draft, check_schema
 from fusc_pipeline.resources.records import RECORD, Recipe, Record, is_intact, lacking, read_record
 from fusc_pipeline.resources.verdicts import VERDICTS, Verdict, read_verdicts, verdicts_text
-from fusc_pipeline.schemas import TABLES
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads

@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fusc_pipeline import hashing
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.guarded import Lost, guarded_map
-from fusc_pipeline.png import encode_png
+from fusc_pipeline.base import hashing
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.png import encode_png
+from fusc_pipeline.host.worker_pool import Lost, guarded_map
 from fusc_pipeline.scans.archives import ArchiveLimits
-from fusc_pipeline.scans.content import content_of_picture
 from fusc_pipeline.scans.datasets import DataSet
 from fusc_pipeline.scans.delivery import Report, deliver, private_folder
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.scans.files import BatchFile, OwnFacts, file_key_of, list_files, validate_batch_key
+from fusc_pipeline.scans.frame_content import content_of_picture
 from fusc_pipeline.scans.frames import Box, Frame, ReadLimits, RejectedScan
 from fusc_pipeline.scans.identity import KeyRing, normalise_subject
 from fusc_pipeline.scans.outcomes import (

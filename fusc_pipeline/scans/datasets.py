@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.scans.files import SEPARATOR, BatchFile, OwnFacts, passed_over
 from fusc_pipeline.scans.forward import Stop
 from fusc_pipeline.scans.machines import machine_name

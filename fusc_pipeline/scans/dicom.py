@@ -16,10 +16,10 @@ from pydicom.uid import ExplicitVRBigEndian, MPEGTransferSyntaxes, RLELossless
 
 from fusc_pipeline.scans.claims import GREY, PALETTE, Claims, check_claims, read_claims, text_of
 from fusc_pipeline.scans.codestream import begins_codestream, read_codestream
-from fusc_pipeline.scans.content import content_from_dicom
 from fusc_pipeline.scans.decoders import Decoded, decode, has_decoder
 from fusc_pipeline.scans.depth import Depth, Survey, decide_depth, needs_survey, to_grey_or_rgb
 from fusc_pipeline.scans.encapsulated import Pieces, codestreams, read_fragments, read_pieces, run_lengths
+from fusc_pipeline.scans.frame_content import content_from_dicom
 from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet
 from fusc_pipeline.scans.header import Header, read_header
 from fusc_pipeline.scans.layout import Layout, as_rgb, count_note, decide_colours, native_layout

@@ -6,7 +6,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.scans.identity import KeyRing
 
 SEPARATOR = "!/"  # between an archive's path and a member's name, where a person reads it

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1) in pixels; left and top inclusive, right and bottom exclusive."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 
 KEY_VARIABLE = "FUSC_HMAC_KEY"
 MIN_KEY_BYTES = 32

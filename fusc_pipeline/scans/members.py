@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.scans.forward import Forward, Stop, Xz
 
 _BLOCK = 512

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fusc_pipeline.atomic import link, whole_folder, write_text
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import sha256_file
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import sha256_file
+from fusc_pipeline.host.atomic import link, whole_folder, write_text
 from fusc_pipeline.service.outliers import Calibration
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.service.outliers import UNUSUAL, Calibration
-from fusc_pipeline.settings import check_settings, setting
 
 ALIKE = 0.3  # correlation that is assumed between what two frames of a subject do to a figure
 Z = 1.96  # of 95 % intervals

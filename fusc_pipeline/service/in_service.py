@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.resources.draft import TABLE
 from fusc_pipeline.resources.records import is_intact
 from fusc_pipeline.resources.store import WHOLE, Store
-from fusc_pipeline.schemas import MODEL_IN_SERVICE
 from fusc_pipeline.service.promotion import Entry
 
 if TYPE_CHECKING:

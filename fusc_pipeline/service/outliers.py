@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 
 NEIGHBOURS = 10  # one near duplicate among them says little of where an image lies
 UNUSUAL = 0.95  # score above which an image counts as out of distribution

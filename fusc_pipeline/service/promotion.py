@@ -7,9 +7,9 @@ comes into service again by name only (`fusc promote NUMBER`), or by a rule that
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.service.comparison import Comparison
-from fusc_pipeline.settings import check_settings, setting
 
 PROMOTED, KEPT, ROLLED_BACK, UNCHANGED = "promoted", "kept", "rolled_back", "unchanged"
 LEAST_SUBJECTS = 3  # whose spread tells how sure a difference is

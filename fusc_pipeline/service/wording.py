@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.service.bundle import Bundle
 
 Row = Mapping[str, Any]  # of `schemas.MODEL_IN_SERVICE`

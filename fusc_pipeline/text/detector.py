@@ -10,7 +10,7 @@ from easyocr.craft_utils import adjustResultCoordinates, getDetBoxes
 from easyocr.detection import copyStateDict
 from easyocr.utils import group_text_box
 
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.text.boxes import Box, area, around, mostly_covered
 from fusc_pipeline.text.fast_inference import freeze
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.text import crops
 from fusc_pipeline.text.boxes import Box
 from fusc_pipeline.text.colour import grey_and_chroma

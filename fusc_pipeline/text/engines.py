@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.engine import OcrEngine
 from fusc_pipeline.text.weights import RAPIDOCR_HASHES, REVISIONS, WEIGHT_HASHES, rapidocr_models, resolve_weights
 

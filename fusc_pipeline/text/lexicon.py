@@ -9,8 +9,8 @@ from functools import lru_cache
 
 from rapidfuzz.distance import OSA
 
-from fusc_pipeline.hashing import digest
-from fusc_pipeline.views import VIEWS
+from fusc_pipeline.base.hashing import digest
+from fusc_pipeline.base.views import VIEWS
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from functools import partial
 
 import numpy as np
 
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.guarded import Lost, guarded_map
-from fusc_pipeline.png import decode_png
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.png import decode_png
+from fusc_pipeline.host.worker_pool import Lost, guarded_map
 from fusc_pipeline.text.engine import OcrEngine, Word
 
 Frame = np.ndarray | bytes

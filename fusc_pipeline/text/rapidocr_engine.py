@@ -15,8 +15,8 @@ from rapidocr.ch_ppocr_det.utils import DBPostProcess
 from rapidocr.ch_ppocr_rec.utils import CTCLabelDecode
 from rapidocr.utils.process_img import get_rotate_crop_image
 
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.hashing import digest
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.text.boxes import Box, mostly_covered
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.crops import stretch

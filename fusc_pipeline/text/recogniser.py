@@ -9,7 +9,7 @@ from easyocr.config import recognition_models
 from easyocr.model.vgg_model import Model
 from easyocr.utils import CTCLabelConverter
 
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.text.fast_inference import freeze
 
 CROP_HEIGHT = 64

@@ -8,8 +8,8 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from fusc_pipeline.errors import BadSetting
-from fusc_pipeline.hashing import sha256_file
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.hashing import sha256_file
 
 ENVIRONMENT_VARIABLE = "FUSC_OCR_WEIGHTS"
 DETECTOR_FILE = "craft_mlt_25k.pth"

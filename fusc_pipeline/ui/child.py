@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from fusc_pipeline.processes import die_with_parent
+from fusc_pipeline.host.processes import die_with_parent
 from fusc_pipeline.ui.location import DEFINITIONS, LOCATION
 
 

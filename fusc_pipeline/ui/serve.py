@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fusc_pipeline.errors import BadSetting, FuscError
+from fusc_pipeline.base.errors import BadSetting, FuscError
 from fusc_pipeline.ui.guard import host_and_port, is_loopback
 
 START_SECONDS = 240

@@ -25,7 +25,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _arrivals(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.arrivals import ArrivalRules, look, looking, standing
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.scans.files import printable
     from fusc_pipeline.scans.identity import load_key
@@ -50,7 +50,7 @@ def _arrivals(arguments: argparse.Namespace) -> None:
 
 
 def _files(arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.scans.files import printable
 

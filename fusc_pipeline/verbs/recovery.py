@@ -14,7 +14,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 def _reconcile(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.defs.whole import broken
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.recovery import reconcile
     from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.resources.resource import StoreResource

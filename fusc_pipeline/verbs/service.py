@@ -20,7 +20,7 @@ def add(verbs: argparse._SubParsersAction) -> None:
 
 
 def _models(_arguments: argparse.Namespace) -> None:
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.service.in_service import history_rows
     from fusc_pipeline.service.wording import models_text
@@ -35,7 +35,7 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 
 def _rollback(_arguments: argparse.Namespace) -> int:
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.service.in_service import entries, history_rows
     from fusc_pipeline.service.promotion import before
@@ -46,7 +46,7 @@ def _rollback(_arguments: argparse.Namespace) -> int:
 
 def _use(number: int) -> int:
     """Put the model in service; 0 when it is."""
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.runner import run
     from fusc_pipeline.service.in_service import entries, history_rows, served

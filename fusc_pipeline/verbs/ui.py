@@ -33,9 +33,9 @@ def _ui(arguments: argparse.Namespace) -> None:
 
     from dagster._serdes import serialize_value
 
-    from fusc_pipeline.errors import BadSetting
-    from fusc_pipeline.locks import taken
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.base.errors import BadSetting
+    from fusc_pipeline.host.locks import taken
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.recovery import reconcile
     from fusc_pipeline.resources.history import run_history
     from fusc_pipeline.resources.resource import StoreResource

@@ -33,9 +33,9 @@ def _status(arguments: argparse.Namespace) -> None:
     import logging
     from dataclasses import asdict
 
+    from fusc_pipeline.base.errors import BadInput
     from fusc_pipeline.build import build_definitions
-    from fusc_pipeline.errors import BadInput
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.presets import house_preset, load_preset
     from fusc_pipeline.resources.resource import StoreResource
     from fusc_pipeline.runner import check_config
@@ -74,7 +74,7 @@ def _summary(found: "list[State]", preset: str | None) -> list[str]:
 
 def _lines(found: "list[State]", everything: bool) -> list[str]:
     """A line for each output, or for the same words about several batches of an asset."""
-    from fusc_pipeline.reasons import listed
+    from fusc_pipeline.base.words import named
     from fusc_pipeline.status import FRESH, NOT_MADE
 
     grouped: dict[tuple, list[str]] = {}
@@ -84,14 +84,14 @@ def _lines(found: "list[State]", everything: bool) -> list[str]:
             grouped.setdefault((one.state, one.asset, words), []).append(one.batch or "")
     lines = []
     for (state, asset, why), batches in grouped.items():
-        where = f" of {listed('batch', batches)}" if batches[0] else ""
+        where = f" of {named('batch', batches)}" if batches[0] else ""
         lines.append(f"  {state:8} {asset}{where}" + (f": {'; '.join(why)}" if why else ""))
     warned: dict[tuple[str, str], list[str]] = {}
     for one in found:
         for warning in one.warnings:
             warned.setdefault((one.asset, warning), []).append(one.batch or "")
     for (asset, warning), batches in warned.items():
-        where = f" of {listed('batch', batches)}" if batches[0] else ""
+        where = f" of {named('batch', batches)}" if batches[0] else ""
         lines.append(f"  warning  {asset}{where}: {warning}")
     return lines
 
@@ -119,7 +119,7 @@ def _around(resource: "StoreResource") -> list[str]:
 def _gc(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.build import build_definitions
     from fusc_pipeline.gc import Limits, collect, find
-    from fusc_pipeline.places import check_data_root
+    from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.resources.resource import StoreResource
 
     check_data_root(write=arguments.delete)

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from torch import nn
 
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.clustering.configs import DeepClusterConfig
 from fusc_pipeline.clustering.deepcluster import WhitenedSpace, fit_deepcluster, uniform_samples
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.evaluation.metrics import cluster_purity
 
 

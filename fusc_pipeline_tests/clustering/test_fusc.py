@@ -5,14 +5,14 @@ import pytest
 import torch
 from torch import nn
 
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.clustering.configs import FuscConfig
 from fusc_pipeline.clustering.fusc import RecentPredictions, build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.heads import ClusterModel, kmeans_prototypes
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
-from fusc_pipeline.clustering.neighbors import nearest_neighbors
 from fusc_pipeline.clustering.predictions import predict_probabilities
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.representation.neighbors import nearest_neighbors
 
 HEAD_ONLY = {"n_clusters": 4, "epochs": 30, "batch_size": 40, "head_lr": 5e-2}
 
@@ -110,7 +110,7 @@ def test_a_killed_fit_continues_to_the_same_weights(tmp_path):
     vectors, neighbours, _ = groups()
     config = FuscConfig(**HEAD_ONLY | {"epochs": 6, "n_heads": 2, "memory": 50})
     unbroken = fit(config, vectors, neighbours)
-    import fusc_pipeline.training as training
+    import fusc_pipeline.training.loop as training
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.train, "__kwdefaults__", training.train.__kwdefaults__ | {"save_every_seconds": 0.0})

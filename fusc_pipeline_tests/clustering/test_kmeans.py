@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
-from fusc_pipeline.errors import BadInput, BadSetting
 
 
 def three_groups(n=60):

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.clustering.configs import SelfLabelConfig
 from fusc_pipeline.clustering.heads import ClusterModel
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
 
 N = 90
 
@@ -121,7 +121,7 @@ def test_a_killed_run_continues_to_the_same_weights_and_good_state(tmp_path):
         if entry["epoch"] == 2:
             raise Killed
 
-    import fusc_pipeline.training as training
+    import fusc_pipeline.training.loop as training
 
     config = SelfLabelConfig(**SMALL, threshold=0.9, ema=0.9)
     unbroken = run(config, started(4.0))

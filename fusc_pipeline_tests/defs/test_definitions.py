@@ -3,11 +3,11 @@
 import dagster as dg
 import pytest
 
+from fusc_pipeline.base.schemas import TABLES
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.owners import OWNERS
 from fusc_pipeline.defs.partitions import scan_batches
-from fusc_pipeline.schemas import TABLES
 
 GROUPS = {
     "ingestion": {"scans", "rejected_scans"},

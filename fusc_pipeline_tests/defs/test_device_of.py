@@ -2,8 +2,8 @@
 
 import pytest
 
-from fusc_pipeline import lease
 from fusc_pipeline.defs import gpu
+from fusc_pipeline.host import device_lease
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, up_to
 
 
@@ -14,7 +14,7 @@ def leases(monkeypatch):
 
     def recorded(what, *rest):
         seen.append(what.split(" of run ")[0])
-        return lease.leased(what, *rest)
+        return device_lease.leased(what, *rest)
 
     monkeypatch.setattr(gpu, "leased", recorded)
     return seen

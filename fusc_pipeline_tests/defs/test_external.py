@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.defs import checks
 from fusc_pipeline.defs.clustering import MODELS
 from fusc_pipeline.defs.external import NO_BATCH, PREDICTIONS

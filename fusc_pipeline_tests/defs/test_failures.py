@@ -9,11 +9,11 @@ from dagster._core.events import DagsterEvent
 from dagster._serdes import serialize_value
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs import failures
 from fusc_pipeline.defs.failures import full_disk, refusals
 from fusc_pipeline.defs.gpu import GPU_OP
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.guarded import ordered_map
+from fusc_pipeline.host.worker_pool import ordered_map
 from fusc_pipeline.resources.store import Store
 
 NAME = "QXZJVKWY^Zofia"

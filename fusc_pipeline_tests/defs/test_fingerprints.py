@@ -25,8 +25,8 @@ def repainted(store, frames, batch: str = "b1") -> None:
     """The batch's frames cleaned anew to other pixels; the same scans, so the same image_ids."""
     import pyarrow as pa
 
-    from fusc_pipeline.png import decode_png, encode_png
-    from fusc_pipeline.schemas import CLEAN_IMAGES
+    from fusc_pipeline.base.png import decode_png, encode_png
+    from fusc_pipeline.base.schemas import CLEAN_IMAGES
 
     rows = store.table("clean_images", batch).to_pylist()
     for row in rows:

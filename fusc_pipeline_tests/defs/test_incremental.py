@@ -2,9 +2,9 @@
 
 import pytest
 
+from fusc_pipeline.base.schemas import PSEUDO_LABELS
 from fusc_pipeline.defs.incremental import MOST_PART_IMAGES, Grown, grow_table, part_images
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import PSEUDO_LABELS
 
 RECIPE = Recipe("1")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from fusc_pipeline.base.hashing import image_id
+from fusc_pipeline.base.png import encode_png
+from fusc_pipeline.base.schemas import SCANS
 from fusc_pipeline.build import build_definitions
-from fusc_pipeline.hashing import image_id
-from fusc_pipeline.png import encode_png
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import SCANS
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline_tests.integration.canaries import STEM, Search, counted
 

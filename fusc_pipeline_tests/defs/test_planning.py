@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
+from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.planning import plan_asset
-from fusc_pipeline.errors import FuscError
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.verdicts import Verdict
 from fusc_pipeline_tests.defs.graph import SMALL, failures, materialise, up_to
@@ -58,7 +58,7 @@ import dagster as dg
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.materialize import PARTITIONED
 from fusc_pipeline.defs.planning import plan_asset
-from fusc_pipeline.errors import FuscError
+from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.resources.resource import StoreResource
 definitions, planned = build_definitions(root=sys.argv[1]), 0
 for key in definitions.resolve_asset_graph().materializable_asset_keys:

@@ -6,10 +6,10 @@ import dagster as dg
 import pytest
 import yaml
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs import renewal
 from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline_tests.conftest import fill_store

@@ -327,7 +327,7 @@ def test_a_history_that_was_lost_goes_on_from_the_last_whole_version(store, olde
 
 def test_what_is_said_of_an_image_does_not_depend_on_which_others_are_asked_about(store, tmp_path):
     """A killed run is continued with fewer images: to the last digit the table is that of one run."""
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline.defs.assignments import _rows
 
     images = store.table("corpus", columns=["image_id", "scan_batch"])
@@ -389,8 +389,8 @@ def test_nothing_new_loads_nothing_heavy(store):
 
 
 def test_the_served_model_is_named_by_the_environment(monkeypatch):
+    from fusc_pipeline.base.errors import BadSetting
     from fusc_pipeline.defs.served import SERVABLE, served_row
-    from fusc_pipeline.errors import BadSetting
 
     assert served_row().name == "fusc_simclr"
     monkeypatch.setenv("FUSC_SERVED_MODEL", "kmeans_dino")

@@ -22,7 +22,7 @@ def test_after_a_damaged_checkpoint_the_training_starts_again_with_a_warning(sma
     assert "stopped by the test" in failures(materialise(small_store, "simclr_encoder", config))["simclr_encoder"]
     (checkpoint,) = (small_store.root / "work" / "simclr_encoder").rglob("checkpoint.pt")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
-    with caplog.at_level(logging.WARNING, "fusc_pipeline.checkpoints"):
+    with caplog.at_level(logging.WARNING, "fusc_pipeline.training.checkpoint"):
         assert failures(materialise(small_store, "simclr_encoder", config)) == {}
     assert began[1:] == [1, 2]
     warned = [record.message for record in caplog.records if "training starts again" in record.message]

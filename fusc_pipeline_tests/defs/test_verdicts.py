@@ -5,13 +5,13 @@ import json
 import pyarrow as pa
 import pytest
 
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CLEAN_IMAGES, PSEUDO_LABELS, PURITY, TABLES
 from fusc_pipeline.defs import checks_batches, checks_quality, checks_tables
 from fusc_pipeline.defs.checks import subjects_in_one_split
 from fusc_pipeline.defs.tables import cluster_rows
 from fusc_pipeline.defs.verdicts import ERROR, WARN, Check, Made, check, checks_of, finding
-from fusc_pipeline.errors import BadInput
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import CLEAN_IMAGES, PSEUDO_LABELS, PURITY, TABLES
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config
 
@@ -52,7 +52,7 @@ def test_a_check_runs_once_per_version_and_again_when_the_version_is_made_anew(s
 def test_a_later_run_refuses_what_failed_until_it_is_made_properly(small_store, monkeypatch):
     broken = lambda *given: ["train", "test"] * 18  # noqa: E731 - subjects end up on both sides
     with monkeypatch.context() as patched:
-        patched.setattr("fusc_pipeline.splitting.split_by_subject", broken)
+        patched.setattr("fusc_pipeline.evaluation.splitting.split_by_subject", broken)
         first = materialise(small_store, 'key:"corpus" or key:"simclr_encoder"')
     assert not first.success
     assert not evaluations(first)["corpus", "subjects_in_one_split"].passed

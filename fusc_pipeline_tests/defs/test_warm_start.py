@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.defs import warm_start as module
 from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.defs.warm_start import warm_start
-from fusc_pipeline.hashing import sha256_file
 from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.service.bundle import Facts, Part, seal, write_part
 from fusc_pipeline.service.in_service import Served

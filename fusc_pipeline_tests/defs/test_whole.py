@@ -5,13 +5,13 @@ import shutil
 
 import pytest
 
+from fusc_pipeline.base.schemas import CLUSTERS
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.fits import fit_each, load_fit
 from fusc_pipeline.defs.whole import broken, fit_files, gone, lacking
 from fusc_pipeline.resources.draft import Draft
 from fusc_pipeline.resources.records import RECORD
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import CLUSTERS
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from fusc_pipeline import schemas
-from fusc_pipeline.views import VIEWS
+from fusc_pipeline.base import schemas
+from fusc_pipeline.base.views import VIEWS
 
 
 def corpus(n: int = 60, n_views: int = 4, labelled: float = 1.0, seed: int = 0) -> pd.DataFrame:

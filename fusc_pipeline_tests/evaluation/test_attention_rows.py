@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fusc_pipeline.base.schemas import INPAINTING_AUDIT
 from fusc_pipeline.evaluation import removal_audit
 from fusc_pipeline.evaluation.attention_pictures import attention_pair
 from fusc_pipeline.evaluation.attention_rows import (
@@ -24,7 +25,6 @@ from fusc_pipeline.evaluation.attention_rows import (
 )
 from fusc_pipeline.evaluation.attention_section import MapFigure, attention_section
 from fusc_pipeline.evaluation.audit_pictures import FORMER_COLOUR
-from fusc_pipeline.schemas import INPAINTING_AUDIT
 
 N = 60
 VIEWS = [("Femur", "Lips/Nose")[i % 2] for i in range(N)]

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fusc_pipeline import schemas
+from fusc_pipeline.base import schemas
 from fusc_pipeline.evaluation import external, metrics, report
 from fusc_pipeline.evaluation.paper import EXTERNAL
 from fusc_pipeline_tests.evaluation.test_report import Page, page_input

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.evaluation import embedding_map, figures, metrics, palette
 from fusc_pipeline.evaluation.assignments import labelled_clusters
 from fusc_pipeline.evaluation.gallery import build_gallery
 from fusc_pipeline.evaluation.sheets import cluster_sheet
-from fusc_pipeline.views import VIEWS
 from fusc_pipeline_tests.evaluation import corpora
 
 

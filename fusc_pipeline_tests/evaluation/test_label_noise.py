@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
+from fusc_pipeline.base.schemas import LABEL_AUDIT
+from fusc_pipeline.base.views import PAPER_VIEW_SHARES
 from fusc_pipeline.evaluation.audit_sections import label_section
 from fusc_pipeline.evaluation.intervals import clopper_pearson
 from fusc_pipeline.evaluation.label_noise import (
@@ -17,8 +19,6 @@ from fusc_pipeline.evaluation.label_noise import (
     wrong_frames,
 )
 from fusc_pipeline.evaluation.label_sample import UNLABELLED
-from fusc_pipeline.schemas import LABEL_AUDIT
-from fusc_pipeline.views import PAPER_VIEW_SHARES
 
 
 def answers(strata, reviewer=1):

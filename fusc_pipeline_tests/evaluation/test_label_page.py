@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.evaluation.label_page import Item, render_page
-from fusc_pipeline.views import VIEWS
 from fusc_pipeline_tests.evaluation import corpora
 
 SAMPLE = "0123456789ab"

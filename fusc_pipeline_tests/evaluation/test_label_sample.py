@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.evaluation.label_sample import UNLABELLED, SampleConfig, draw
 
 

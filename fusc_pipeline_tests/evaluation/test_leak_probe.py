@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.evaluation.leak_probe import ProbeConfig, judged, measure_leak, too_few
 from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.evaluation import metrics
-from fusc_pipeline.views import VIEWS
 
 SHAPES = [(1, 1), (1, 4), (4, 1), (3, 3), (5, 3), (3, 5), (4, 6), (6, 4)]
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fusc_pipeline.base.schemas import INPAINTING_AUDIT
 from fusc_pipeline.evaluation import audit_pictures, removal_audit
 from fusc_pipeline.evaluation.audit_sections import AuditPicture, removal_section
 from fusc_pipeline.evaluation.removal_audit import Leak, Share
 from fusc_pipeline.evaluation.residual import Found, found_on
-from fusc_pipeline.schemas import INPAINTING_AUDIT
 
 BOX = (10, 12, 40, 24)
 

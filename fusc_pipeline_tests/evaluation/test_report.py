@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusc_pipeline.base.schemas import LABEL_AUDIT
 from fusc_pipeline.evaluation import composition, figures, inputs, removal_audit, report, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
 from fusc_pipeline.evaluation.audit_sections import AuditPicture, label_section, removal_section
@@ -16,7 +17,6 @@ from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
 from fusc_pipeline.evaluation.paper import EncoderFigures
 from fusc_pipeline.evaluation.removal_audit import Leak, Share
 from fusc_pipeline.evaluation.residual import Found
-from fusc_pipeline.schemas import LABEL_AUDIT
 from fusc_pipeline_tests.evaluation import corpora
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusc_pipeline import schemas
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base import schemas
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.views import GROUP_OF
 from fusc_pipeline.evaluation import metrics, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
-from fusc_pipeline.views import GROUP_OF
 from fusc_pipeline_tests.evaluation import corpora
 
 

@@ -144,7 +144,7 @@ class Service:
     def worker_of(self, run: DagsterRun) -> int:
         """The process that executes the run."""
         from fusc_pipeline.defs.step import WORKER_TAG
-        from fusc_pipeline.processes import ProcessMark
+        from fusc_pipeline.host.processes import ProcessMark
 
         with self.instance() as instance:
             return ProcessMark.read(instance.get_run_by_id(run.run_id).tags[WORKER_TAG]).pid

@@ -20,9 +20,9 @@ import dagster as dg
 from PIL import Image
 
 from fusc_pipeline.arrivals import MARKER
+from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.build import build_definitions
 from fusc_pipeline.defs.jobs import batch_config
-from fusc_pipeline.hashing import image_id
 from fusc_pipeline.resources.inbox import Inbox
 from fusc_pipeline.resources.resource import StoreResource
 from fusc_pipeline.resources.store import Store
@@ -64,12 +64,12 @@ def cheap(monkeypatch, house: Path, before_reading: Callable[[Path], None] | Non
 
     before_reading: called with the path of each file before it is read.
     """
-    import fusc_pipeline.cleaning
     import fusc_pipeline.scans.batch
+    import fusc_pipeline.text.clean_scan
     import fusc_pipeline.text.engines
     import fusc_pipeline.text.pool
 
-    counted, clean = Counted(), fusc_pipeline.cleaning.clean_scan
+    counted, clean = Counted(), fusc_pipeline.text.clean_scan.clean_scan
     read_frames = fusc_pipeline.text.pool.read_frames
 
     def counting(scan, **options):
@@ -82,7 +82,7 @@ def cheap(monkeypatch, house: Path, before_reading: Callable[[Path], None] | Non
                 before_reading(job[0].path)
             yield fusc_pipeline.scans.batch.scan_file(*job)
 
-    monkeypatch.setattr(fusc_pipeline.cleaning, "clean_scan", counting)
+    monkeypatch.setattr(fusc_pipeline.text.clean_scan, "clean_scan", counting)
     monkeypatch.setattr(fusc_pipeline.scans.batch, "_in_order", in_process)
     monkeypatch.setattr(fusc_pipeline.text.engines, "engine_factory", lambda *_: lambda: CountingEngine(counted))
     monkeypatch.setattr(

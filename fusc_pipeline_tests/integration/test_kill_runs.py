@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from fusc_pipeline.locks import taken
+from fusc_pipeline.host.locks import taken
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline_tests.integration.service import BIN, ENCODER, ROOT, half_made, wait_for
 

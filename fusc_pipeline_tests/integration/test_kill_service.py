@@ -10,7 +10,7 @@ import signal
 import pytest
 from dagster import DagsterRunStatus
 
-from fusc_pipeline.processes import start_ticks
+from fusc_pipeline.host.processes import start_ticks
 from fusc_pipeline_tests.integration.service import ENCODER, Service, running, wait_for
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fusc_pipeline.hashing import image_id
-from fusc_pipeline.png import encode_png
+from fusc_pipeline.base.hashing import image_id
+from fusc_pipeline.base.png import encode_png
+from fusc_pipeline.base.schemas import BURNED_IN_TEXT, SCANS
 from fusc_pipeline.resources.store import Recipe, Store
-from fusc_pipeline.schemas import BURNED_IN_TEXT, SCANS
 from fusc_pipeline.text.engine import Word
 
 FRAMES = 80
@@ -61,12 +61,12 @@ def materialise(root: str, asset: str, log: str) -> int:
     """Materialise one asset of the batch with the slow engine, or the slow cleaning, in place of the real one."""
     import dagster as dg
 
-    import fusc_pipeline.cleaning
+    import fusc_pipeline.text.clean_scan
     import fusc_pipeline.text.engines
     from fusc_pipeline.build import build_definitions
 
     fusc_pipeline.text.engines.engine_factory = lambda *_: partial(SlowEngine, log)
-    fusc_pipeline.cleaning.clean_scan = partial(slow_clean, log=log)
+    fusc_pipeline.text.clean_scan.clean_scan = partial(slow_clean, log=log)
     config = {"burned_in_text": {"workers": 2}, "clean_images": {"workers": 1, "check_text": False}}[asset]
     with dg.DagsterInstance.ephemeral() as instance:
         instance.add_dynamic_partitions("scan_batch", ["b"])

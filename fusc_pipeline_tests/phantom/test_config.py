@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
+from fusc_pipeline.base.views import PAPER_VIEW_SHARES, VIEWS
 from fusc_pipeline.phantom.config import PhantomConfig, plan
-from fusc_pipeline.views import PAPER_VIEW_SHARES, VIEWS
 
 
 @given(n_frames=st.integers(1, 900), seed=st.integers(0, 5), balanced=st.booleans())

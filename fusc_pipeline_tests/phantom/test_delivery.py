@@ -8,8 +8,8 @@ import pydicom
 import pytest
 from PIL import Image
 
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.hashing import sha256_file
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.phantom import PhantomConfig, render_frame, truth_path, write_batch
 from fusc_pipeline.phantom.delivery import TRUTH
 from fusc_pipeline.phantom.dicom import ENCODINGS, PALETTE, Facts, write_dicom

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.hashing import sha256_file
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import sha256_file
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom import PhantomConfig, truth_path
 from fusc_pipeline.phantom.config import CERVIX, plan
 from fusc_pipeline.phantom.delivery import TRUTH
@@ -16,7 +17,6 @@ from fusc_pipeline.phantom.machines import EXTERNAL_MACHINES, MACHINES
 from fusc_pipeline.scans.datasets import PLANE_VIEWS, plane_of, read_data_set
 from fusc_pipeline.scans.files import list_files
 from fusc_pipeline.text.lexicon import views_named
-from fusc_pipeline.views import VIEWS
 
 CONFIG = external_config(24, 5, seed=3)
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom import PhantomConfig, iter_frames
 from fusc_pipeline.phantom.config import plan
-from fusc_pipeline.views import VIEWS
 
 
 @pytest.mark.slow

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rapidfuzz.distance import OSA
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.labels import HARMLESS, NAMES, choose_label, misspell
-from fusc_pipeline.views import VIEWS
 
 CLEAN = {
     "p_no_label": 0.0,

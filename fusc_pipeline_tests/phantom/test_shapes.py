@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom.shapes import N_POINTS, curve, ellipse, morph, resample, rotate
 from fusc_pipeline.phantom.views import NEIGHBOURS, plane_of
-from fusc_pipeline.views import VIEWS
 
 
 @given(turn=st.floats(-360, 360), x=st.floats(-5, 5), y=st.floats(-5, 5))

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.representation.augment import (
     MEAN,
     STD,

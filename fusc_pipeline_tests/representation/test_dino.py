@@ -8,15 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fusc_pipeline.checkpoints import Checkpoint
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.representation import dino
 from fusc_pipeline.representation.augment import Augmentation, augment, augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.dino import DinoHead, DinoLoss, head_size, teacher_temperature, train_dino
-from fusc_pipeline.training import average_into, cosine_between
+from fusc_pipeline.training.checkpoint import Checkpoint
+from fusc_pipeline.training.loop import average_into, cosine_between
 
 SMALL = {
     "batch_size": 8, "hidden_dim": 16, "bottleneck_dim": 8, "out_dim": 16, "n_local": 2, "backbone": "tiny",

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.pixels import PixelBatches, PixelCache, build_pixel_cache, resized
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.clustering.configs import FuscConfig, SelfLabelConfig
-from fusc_pipeline.errors import BadSetting
 from fusc_pipeline.representation.augment import Augmentation
 from fusc_pipeline.representation.configs import SimclrConfig, SupervisedConfig
 

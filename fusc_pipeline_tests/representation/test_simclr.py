@@ -12,8 +12,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import eval_view
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig
@@ -126,7 +126,7 @@ def test_a_run_killed_in_its_epoch_ends_with_the_same_weights(tmp_path):
 
     config, compute = SimclrConfig(**TINY | {"epochs": 4}), Compute(bf16=True)
     unbroken = train_simclr(images(), config, compute)
-    import fusc_pipeline.training as training
+    import fusc_pipeline.training.loop as training
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.train, "__kwdefaults__", training.train.__kwdefaults__ | {"save_every_seconds": 0.0})
@@ -183,7 +183,7 @@ import sys, numpy as np, torch
 torch.set_num_threads(1)
 from fusc_pipeline import training
 training.train.__kwdefaults__["save_every_seconds"] = 0.0
-from fusc_pipeline.compute import Compute
+from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.representation.simclr import SimclrConfig, train_simclr
 pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
 config = SimclrConfig(epochs=6, batch_size=8, lr=1e-3, optimizer="adamw", rotation_degrees=90)

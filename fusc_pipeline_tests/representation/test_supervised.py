@@ -5,9 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.clustering.predictions import predict_probabilities
-from fusc_pipeline.compute import Compute
-from fusc_pipeline.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import plain_view
 from fusc_pipeline.representation.supervised import (
     SupervisedConfig,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.resources.history import run_history
 
 ROOT = Path(__file__).resolve().parents[2]

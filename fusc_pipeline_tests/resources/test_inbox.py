@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.resources.inbox import Inbox
 
 CUT = ["", "{", '{"folder": "/x', "[]", "null", '"x"', '{"layout": "plain"}', '{"folder": 3}', "\x00\x00"]

@@ -9,9 +9,9 @@ import sys
 import pyarrow as pa
 import pytest
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.schemas import PSEUDO_LABELS, TABLES
 from fusc_pipeline.resources.store import RECORD, Recipe, Store
-from fusc_pipeline.schemas import PSEUDO_LABELS, TABLES
 
 ROW = {"image_id": "a", "view": "Brain", "alias": "brain", "score": 1.0, "reason": "labelled"}
 
@@ -148,7 +148,7 @@ def test_schema_is_enforced_on_write(store):
 def test_schema_is_enforced_on_read(store, monkeypatch):
     publish(store, Recipe("1"))
     wider = PSEUDO_LABELS.append(pa.field("new", pa.string()))
-    monkeypatch.setitem(__import__("fusc_pipeline.schemas", fromlist=["TABLES"]).TABLES, "pseudo_labels", wider)
+    monkeypatch.setitem(__import__("fusc_pipeline.base.schemas", fromlist=["TABLES"]).TABLES, "pseudo_labels", wider)
     with pytest.raises(BadInput, match=r"missing \['new'\].*materialise it again"):
         store.table("pseudo_labels", "b1")
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.scans.archives import archive_kind, unpack
 from fusc_pipeline.scans.batch import Rejection, Report, Reused, ScanRow, iter_batch
 from fusc_pipeline.scans.files import BatchFile

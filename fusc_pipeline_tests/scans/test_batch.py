@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusc_pipeline.errors import BadInput, BadSetting
-from fusc_pipeline.guarded import Lost
-from fusc_pipeline.hashing import image_id, sha256_file
-from fusc_pipeline.png import decode_png, encode_png
+from fusc_pipeline.base.errors import BadInput, BadSetting
+from fusc_pipeline.base.hashing import image_id, sha256_file
+from fusc_pipeline.base.png import decode_png, encode_png
+from fusc_pipeline.base.schemas import REJECTED_SCANS, SCANS
+from fusc_pipeline.host.worker_pool import Lost
 from fusc_pipeline.scans import batch
 from fusc_pipeline.scans.batch import (
     Rejection,
@@ -29,7 +30,6 @@ from fusc_pipeline.scans.batch import (
 from fusc_pipeline.scans.files import file_key_of
 from fusc_pipeline.scans.frames import REASONS, ReadLimits
 from fusc_pipeline.scans.identity import KeyRing
-from fusc_pipeline.schemas import REJECTED_SCANS, SCANS
 from fusc_pipeline_tests.scans.make import PATIENT_ID, PATIENT_NAME, add_region, as_rgb, dataset, save, sector
 
 KEYS = KeyRing(b"0123456789abcdef0123456789abcdef")

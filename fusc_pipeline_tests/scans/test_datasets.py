@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fusc_pipeline.errors import BadInput, BadSetting
+from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.scans.batch import Rejection, Report, ScanRow, iter_batch
 from fusc_pipeline.scans.datasets import FETAL_PLANES_LABELS, LAYOUTS, read_data_set, view_folders
 from fusc_pipeline.scans.files import BatchFile, OwnFacts, list_files

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.scans.files import list_delivered, list_files, printable
 
 

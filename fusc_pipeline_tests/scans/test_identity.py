@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.scans.identity import (
     KEY_VARIABLE,
     KeyRing,

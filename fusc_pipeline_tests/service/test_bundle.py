@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fusc_pipeline.errors import BadInput
-from fusc_pipeline.schemas import CANDIDATE_MODEL
+from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.base.schemas import CANDIDATE_MODEL
 from fusc_pipeline.service.bundle import Bundle, Facts, Part, install, seal, write_arrays, write_part
 from fusc_pipeline.service.outliers import Calibration
 from fusc_pipeline.service.wording import models_text
@@ -73,9 +73,9 @@ def test_installing_is_whole_or_not_at_all(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fusc_pipeline.atomic.os.link", full)
+    monkeypatch.setattr("fusc_pipeline.host.atomic.os.link", full)
     install(source, tmp_path / "models" / "3").check()  # no hard links: copies
-    monkeypatch.setattr("fusc_pipeline.atomic.shutil.copyfile", full)
+    monkeypatch.setattr("fusc_pipeline.host.atomic.shutil.copyfile", full)
     with pytest.raises(OSError, match="No space left"):
         install(source, tmp_path / "models" / "4")
     assert sorted(p.name for p in (tmp_path / "models").iterdir()) == ["1", "3"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusc_pipeline.errors import BadInput
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.service.outliers import Calibration, distances
 
 

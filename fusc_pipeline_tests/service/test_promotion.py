@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.service.comparison import Comparison
 from fusc_pipeline.service.promotion import (
     KEPT,

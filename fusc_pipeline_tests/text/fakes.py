@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.engine import Word
 
 

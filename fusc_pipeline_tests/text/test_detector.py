@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.weights import DETECTOR_FILE, resolve_weights
 
 detector = pytest.importorskip("fusc_pipeline.text.detector")
@@ -46,7 +46,7 @@ def test_a_second_look_finds_what_is_small():
     """On a frame of 1280 pixels, seen at 640: the value beside its name is found only on the second look."""
     import numpy as np
 
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline_tests.text.screens import typed
 
     screen = np.zeros((400, 1280, 3), np.uint8)

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.matching import match_words
 from fusc_pipeline.text.weights import DETECTOR_FILE, ENVIRONMENT_VARIABLE, RECOGNISER_FILE, resolve_weights
 from fusc_pipeline_tests.text.screens import fan_mask, tissue, typed
@@ -96,7 +96,7 @@ def screens_that_share_words():
 @pytest.mark.parametrize("bf16", [False, True])
 def test_what_is_read_depends_on_the_frame_alone(bf16):
     """Exactly, confidences too: workers get other frames in another order when a run is resumed."""
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 
     compute = Compute(device="cpu", bf16=bf16, threads=1)
@@ -126,7 +126,7 @@ def test_a_remembered_reading_is_what_would_be_read_again(monkeypatch):
 
 @needs_weights
 def test_precision_and_settings_are_part_of_the_fingerprint(engine):
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 
     other = Compute(device="cpu", bf16=not engine.detector.compute.bf16, threads=1)
@@ -140,7 +140,7 @@ def test_it_reads_what_easyocr_reads(tmp_path):
     """In float32 with EasyOCR's thresholds, boxes and strings on black are those of `Reader.readtext`."""
     import easyocr
 
-    from fusc_pipeline.compute import Compute
+    from fusc_pipeline.base.compute import Compute
     from fusc_pipeline.text.easyocr_engine import EasyOcrEngine
 
     screen = np.zeros((480, 640, 3), np.uint8)

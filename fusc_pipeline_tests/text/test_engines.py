@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.engines import CANVAS, engine_factory, engine_identity
 
 

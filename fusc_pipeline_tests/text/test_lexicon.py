@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.text.lexicon import ALIASES, QUALIFIERS, fold, match_view, normalise, views_named
-from fusc_pipeline.views import VIEWS
 
 # Readings of EasyOCR, RapidOCR and Tesseract on rendered labels and on real screens, and what they must give.
 READINGS = [

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fusc_pipeline.errors import BadSetting, FuscError
+from fusc_pipeline.base.errors import BadSetting, FuscError
 from fusc_pipeline.text.engine import OcrEngine
 from fusc_pipeline.text.pool import Reading, read_frames
 from fusc_pipeline_tests.text.fakes import FakeEngine, crashes, refuses

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import render_frame
 from fusc_pipeline.text import rapidocr_engine, weights

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.text.crops import stretch
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine

@@ -9,7 +9,7 @@ import urllib.parse
 import psutil
 import pytest
 
-from fusc_pipeline.errors import BadSetting
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.ui.serve import Options, free_port
 from fusc_pipeline_tests.integration.ui_server import FUSC, PATIENCE, UiServer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusc_pipeline.hashing import image_id
+from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline_tests.scans.make import sector
 
