@@ -15,15 +15,19 @@ A number after it is by how many pixels (of the network's square) the place is m
 import argparse
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow.compute as pc
 
-from fusc_pipeline.defs.attention_audit import AttentionConfig, Squares, judged, squares_of
+from fusc_pipeline.audits.attention import AttentionShare, bootstrap_ratio
+from fusc_pipeline.audits.attention_masks import BACKBONE, Squares, judged, squares_of
+from fusc_pipeline.defs.attention_audit import AttentionConfig
 from fusc_pipeline.defs.audit import words_on
-from fusc_pipeline.evaluation.attention import AttentionShare, bootstrap_ratio
+from fusc_pipeline.defs.uncleaned import side_by_side
+from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.resources.store import Store
 
 
@@ -38,19 +42,22 @@ def main() -> None:
     files = Store(options.data)
     corpus = files.table("corpus")
     corpus = corpus.filter(pc.field("view").is_valid())
-    squares = squares_of(files, corpus, words_on(files, corpus), options.size)
+    squares = squares_of(side_by_side(files, corpus), corpus.num_rows, words_on(files, corpus), options.size)
     rows = {row["image_id"]: row for row in corpus.to_pylist()}
     views, subjects, split = (
         np.array([rows[i][name] for i in squares.ids]) for name in ("view", "subject_key", "split")
     )
     learn = np.flatnonzero(split == "train")
     config = AttentionConfig(attention_size=options.size, attention_epochs=options.epochs)
+    recipe = SupervisedConfig(
+        epochs=config.attention_epochs, batch_size=config.attention_batch, warmup_epochs=1, backbone=BACKBONE
+    )
     for kind in options.frames.split(","):
         pixels, labels = planted(kind, squares, views)
         test = np.flatnonzero((split == "test") & np.isin(labels, labels[learn]))
         for seed in map(int, options.seeds.split(",")):
             started = time.monotonic()
-            _, found = judged(pixels, squares, labels, learn, test, config, seed, config.compute())
+            _, found = judged(pixels, squares, labels, learn, test, replace(recipe, seed=seed), config.compute())
             right = (found.predicted == labels[test]).mean()
             figures = [(found.mass, found.area), (found.mass, found.control)]
             told = []

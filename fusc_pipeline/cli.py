@@ -200,13 +200,13 @@ def _presets(arguments: argparse.Namespace) -> None:
 
 
 def _audit_labels(arguments: argparse.Namespace) -> int:
-    from fusc_pipeline.audit_labels import draw_page, noise_in_words, take_answers
+    from fusc_pipeline.audits.label_review import draw_page, noise_in_words, take_answers
 
     check_data_root(write=True)
     resource = _store()
     store, private = resource.get(), resource.inbox().private
     if arguments.answers is None:
-        from fusc_pipeline.evaluation.label_sample import SampleConfig
+        from fusc_pipeline.audits.label_sample import SampleConfig
 
         names = ("share", "least", "most", "unlabelled", "seed")
         config = SampleConfig(**{name: getattr(arguments, name) for name in names})

@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     import dagster as dg
     import numpy as np
 
-    from fusc_pipeline.base.compute import Compute
-    from fusc_pipeline.evaluation.attention_rows import Attention
-
-# The last block's map is a sixteenth of the image wide: 7 x 7 cells at 112 pixels.
-BACKBONE = "resnet18_fine"
+    from fusc_pipeline.audits.attention_rows import Attention
 
 
 class AttentionConfig(ComputeConfig):
@@ -65,16 +61,6 @@ class Looked:
     pictures: list[MapPicture]
 
 
-@dataclass(frozen=True)
-class Squares:
-    """N frames as the networks see them: uint8 (N, S, S) by CLEANED and UNCLEANED, areas and fans bool (N, S, S)."""
-
-    ids: list[str]
-    pixels: Mapping[str, "np.ndarray"]
-    area: "np.ndarray"
-    fan: "np.ndarray"
-
-
 def look(
     log: "dg.DagsterLogManager",
     files: Store,
@@ -91,11 +77,15 @@ def look(
     """
     import numpy as np
 
-    from fusc_pipeline.evaluation.attention_rows import CLEANED, attention_rows, not_measured, too_few
+    from fusc_pipeline.audits import attention_masks
+    from fusc_pipeline.audits.attention_masks import judged, most_attended, squares_of
+    from fusc_pipeline.audits.attention_rows import CLEANED, attention_rows, not_measured, too_few
+    from fusc_pipeline.representation.configs import SupervisedConfig
 
     if not config.attention_frames:
         return Looked(not_measured("not measured: inpainting_audit.attention_frames is 0"), [])
-    squares = squares_of(files, labelled, words, config.attention_size)
+    frames = side_by_side(files, labelled)
+    squares = squares_of(frames, labelled.num_rows, words, config.attention_size)
     row_of = {row["image_id"]: row for row in labelled.to_pylist()}
     split, views, subjects = (
         np.array([row_of[i][name] for i in squares.ids], dtype=object) for name in ("split", "view", "subject_key")
@@ -107,109 +97,21 @@ def look(
         return Looked(not_measured(reason), [])
     maps, found = {}, {}
     compute = config.compute()
-    for name, pixels in squares.pixels.items():
-        maps[name], found[name] = judged(pixels, squares, views, learn, test, config, seed, compute)
-        right = int((found[name].predicted == views[test]).sum())
-        log.info(f"inpainting_audit: a classifier of {name} frames names {right} of {len(test)} held-out views right")
-    rows = attention_rows(found, views[test].tolist(), subjects[test].tolist())
-    ids = [squares.ids[place] for place in test]
-    shown = _most(found[CLEANED], views[test], ids, unshown, config.attention_pictures)
-    return Looked(rows, _pictures(files, labelled, words, shown, ids, views[test], maps, found))
-
-
-def squares_of(files: Store, labelled: pa.Table, words: Mapping[str, list[dict]], size: int) -> Squares:
-    import numpy as np
-
-    from fusc_pipeline.evaluation.attention_rows import CLEANED, UNCLEANED
-    from fusc_pipeline.evaluation.windows import fan_hull
-    from fusc_pipeline.representation.pixels import resized
-
-    n = labelled.num_rows
-    pixels = {name: np.zeros((n, size, size), np.uint8) for name in (CLEANED, UNCLEANED)}
-    area, fan = np.zeros((n, size, size), bool), np.zeros((n, size, size), bool)
-    ids = []
-    for place, frame in enumerate(side_by_side(files, labelled)):
-        ids.append(frame.image_id)
-        pixels[CLEANED][place] = resized(frame.clean, size)
-        whole = fan_hull(frame.fan)
-        pixels[UNCLEANED][place] = resized(frame.delivered * whole, size)
-        fan[place] = scaled(whole, size)
-        area[place] = scaled(text_area(frame.clean.shape, words.get(frame.image_id, ())), size) & fan[place]
-    return Squares(ids, pixels, area, fan)
-
-
-def text_area(shape: tuple[int, ...], words: Sequence[dict]) -> "np.ndarray":
-    """(H, W) bool: every word's box, whatever it says; the part off the frame is left out."""
-    import numpy as np
-
-    area = np.zeros(shape, bool)
-    for word in words:
-        x0, y0, x1, y1 = word["box"]
-        area[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = True
-    return area
-
-
-def scaled(mask: "np.ndarray", size: int) -> "np.ndarray":
-    """A mask (H, W) bool scaled exactly as a picture is: (size, size) bool, a pixel counts that is half covered."""
-    import numpy as np
-
-    from fusc_pipeline.representation.pixels import resized
-
-    return resized(mask.astype(np.uint8) * 255, size) >= 128
-
-
-def judged(
-    pixels: "np.ndarray",
-    squares: Squares,
-    views: "np.ndarray",
-    learn: "np.ndarray",
-    test: "np.ndarray",
-    config: AttentionConfig,
-    seed: int,
-    compute: "Compute",
-) -> "tuple[np.ndarray, Attention]":
-    """One classifier, trained on the rows `learn`: its maps of the rows `test`, and what they come to."""
-    import numpy as np
-
-    from fusc_pipeline.clustering.predictions import predict_outputs
-    from fusc_pipeline.evaluation.attention import attention_maps, attention_share, control_mass
-    from fusc_pipeline.evaluation.attention_rows import Attention
-    from fusc_pipeline.representation.augment import plain_view
-    from fusc_pipeline.representation.configs import SupervisedConfig
-    from fusc_pipeline.representation.supervised import train_supervised
-
-    names, labels = np.unique(views[learn].astype(str), return_inverse=True)
     recipe = SupervisedConfig(
         epochs=config.attention_epochs,
         batch_size=config.attention_batch,
         warmup_epochs=1,
-        backbone=BACKBONE,
+        backbone=attention_masks.BACKBONE,
         seed=seed,
     )
-    model = train_supervised(pixels[learn], labels, recipe, compute, n_classes=len(names)).model
-    view = plain_view(pixels[test], compute)
-    true = np.searchsorted(names, views[test].astype(str))
-    maps = attention_maps(model, model[0].layer4, lambda rows: compute.formatted(view(rows)), true)
-    area, fan = squares.area[test], squares.fan[test]
-    share = attention_share(maps, area, fan)
-    told = names[predict_outputs(model, view, len(test), compute).argmax(1).numpy()]
-    return maps, Attention(told, share.mass, share.area, control_mass(maps, area, fan))
-
-
-def _most(
-    found: "Attention", views: "np.ndarray", ids: Sequence[str], unshown: Collection[str], most: int
-) -> list[int]:
-    """Places of up to `most` frames of each view: those whose text areas drew most attention for their control."""
-    import numpy as np
-
-    known = (found.control > 0) & ~np.isnan(found.mass)
-    excess = np.where(known, found.mass / np.where(known, found.control, 1), -1)
-    shown: dict[str, list[int]] = {}
-    for place in np.argsort(-excess, kind="stable"):
-        of_view = shown.setdefault(views[place], [])
-        if known[place] and ids[place] not in unshown and len(of_view) < most:
-            of_view.append(int(place))
-    return [place for view in sorted(shown) for place in shown[view]]
+    for name, pixels in squares.pixels.items():
+        maps[name], found[name] = judged(pixels, squares, views, learn, test, recipe, compute)
+        right = int((found[name].predicted == views[test]).sum())
+        log.info(f"inpainting_audit: a classifier of {name} frames names {right} of {len(test)} held-out views right")
+    rows = attention_rows(found, views[test].tolist(), subjects[test].tolist())
+    ids = [squares.ids[place] for place in test]
+    shown = most_attended(found[CLEANED], views[test], ids, unshown, config.attention_pictures)
+    return Looked(rows, _pictures(files, labelled, words, shown, ids, views[test], maps, found))
 
 
 def _pictures(
@@ -225,10 +127,11 @@ def _pictures(
     import numpy as np
     import pyarrow.compute as pc
 
+    from fusc_pipeline.audits.attention_masks import scaled, text_area
+    from fusc_pipeline.audits.attention_pictures import EDGE, attention_pair
+    from fusc_pipeline.audits.attention_rows import CLEANED, UNCLEANED
+    from fusc_pipeline.audits.windows import fan_area, fan_hull
     from fusc_pipeline.base.png import decode_png
-    from fusc_pipeline.evaluation.attention_pictures import EDGE, attention_pair
-    from fusc_pipeline.evaluation.attention_rows import CLEANED, UNCLEANED
-    from fusc_pipeline.evaluation.windows import fan_area, fan_hull
     from fusc_pipeline.representation.pixels import resized
 
     chosen = pa.array([ids[place] for place in shown], pa.string())

@@ -31,8 +31,8 @@ from fusc_pipeline.resources.store import Store
 if TYPE_CHECKING:
     import numpy as np
 
-    from fusc_pipeline.evaluation.removal_audit import Leak, Worst
-    from fusc_pipeline.evaluation.residual import Found
+    from fusc_pipeline.audits.removal_audit import Leak, Worst
+    from fusc_pipeline.audits.residual import Found
     from fusc_pipeline.resources.store import Draft
 
 GROUP = "evaluation"
@@ -96,7 +96,7 @@ def inpainting_audit(
     def audit(draft):
         import pyarrow.compute as pc
 
-        from fusc_pipeline.evaluation.removal_audit import leak_rows, residual_rows, worst_frames
+        from fusc_pipeline.audits.removal_audit import leak_rows, residual_rows, worst_frames
 
         words = words_on(files, corpus)
         labelled = corpus.filter(pc.field("view").is_valid())
@@ -161,7 +161,7 @@ def words_on(files: Store, corpus: pa.Table) -> dict[str, list[dict]]:
 
 def _read_again(engine: str, pngs: Mapping[str, bytes], config: InpaintingAuditConfig) -> dict[str, "Found"]:
     """image_id → what this engine still finds on the cleaned frame."""
-    from fusc_pipeline.evaluation.residual import found_on
+    from fusc_pipeline.audits.residual import found_on
     from fusc_pipeline.text.engines import engine_factory
     from fusc_pipeline.text.pool import read_frames
 
@@ -182,9 +182,9 @@ def _leak(
     """(what the probe found, None), or (None, why it was not measured)."""
     import numpy as np
 
-    from fusc_pipeline.evaluation.leak_probe import ProbeConfig, measure_leak, too_few
-    from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
-    from fusc_pipeline.evaluation.windows import union
+    from fusc_pipeline.audits.leak_probe import ProbeConfig, measure_leak, too_few
+    from fusc_pipeline.audits.removal_audit import CONTROL, FORMER, UNCLEANED
+    from fusc_pipeline.audits.windows import union
 
     labelled = _drawn(labelled, config.probe_frames, config.seed)
     view_of = _column(labelled, "view")
@@ -209,8 +209,8 @@ def _windows(
     """(image_id, windows by what they show) of every frame whose label lay over the picture."""
     import pyarrow.compute as pc
 
-    from fusc_pipeline.evaluation.removal_audit import CONTROL, FORMER, UNCLEANED
-    from fusc_pipeline.evaluation.windows import cut, place_pair
+    from fusc_pipeline.audits.removal_audit import CONTROL, FORMER, UNCLEANED
+    from fusc_pipeline.audits.windows import cut, place_pair
 
     for frame in side_by_side(files, frames.filter(pc.field("image_id").isin(pa.array(list(boxes), pa.string())))):
         of_frame = [word["box"] for word in words[frame.image_id]]
@@ -242,9 +242,9 @@ def _draw_worst(
 
     Run history and report may travel, so there a word that is still on a frame is painted over.
     """
+    from fusc_pipeline.audits.windows import INSIDE, fan_area, inside_share
+    from fusc_pipeline.audits.worst_pictures import outlined, strip
     from fusc_pipeline.base.png import decode_png
-    from fusc_pipeline.evaluation.audit_pictures import outlined, strip
-    from fusc_pipeline.evaluation.windows import INSIDE, fan_area, inside_share
 
     listed, covered = [], []
     for place, case in enumerate(worst, start=1):

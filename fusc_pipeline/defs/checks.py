@@ -201,7 +201,7 @@ def external_predictions_are_sound(made: Made) -> Finding:
 @check("inpainting_audit", blocking=True)
 def no_word_is_left(made: Made) -> Finding:
     """Neither OCR engine reads a word of three letters or more on the sampled clean images."""
-    from fusc_pipeline.evaluation.removal_audit import EITHER, RESIDUAL, figure
+    from fusc_pipeline.audits.removal_audit import EITHER, RESIDUAL, figure
 
     found = figure(made.table().to_pandas(), RESIDUAL, EITHER)
     tolerated = made.record.config["tolerated_residual"]
@@ -218,7 +218,7 @@ def no_word_is_left(made: Made) -> Finding:
 @check("inpainting_audit")
 def labels_do_not_leak(made: Made) -> Finding:
     """A network tells the view from where a label stood no better than from elsewhere on the same frames."""
-    from fusc_pipeline.evaluation.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
+    from fusc_pipeline.audits.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
 
     table = made.table().to_pandas()
     leak, power = figure(table, LEAK, PROBE), figure(table, POWER, UNCLEANED_PROBE)
@@ -239,8 +239,8 @@ def labels_do_not_leak(made: Made) -> Finding:
 @check("inpainting_audit", blocking=True)
 def attention_is_not_on_former_text(made: Made) -> Finding:
     """A view classifier looks at places where text was no more than at other places of the fan."""
-    from fusc_pipeline.evaluation.attention_rows import CLEANED, EXCESS, UNCLEANED
-    from fusc_pipeline.evaluation.removal_audit import figure
+    from fusc_pipeline.audits.attention_rows import CLEANED, EXCESS, UNCLEANED
+    from fusc_pipeline.audits.removal_audit import figure
 
     table = made.table().to_pandas()
     found, before = figure(table, EXCESS, CLEANED), figure(table, EXCESS, UNCLEANED)
@@ -263,7 +263,7 @@ def attention_is_not_on_former_text(made: Made) -> Finding:
 @check("label_audit")
 def labels_are_right(made: Made) -> Finding:
     """Reviewers found no more noise in the pseudo-labels than the published study did."""
-    from fusc_pipeline.evaluation.label_noise import overall
+    from fusc_pipeline.audits.label_noise import overall
 
     rate = overall(made.table().to_pandas())
     return finding(

@@ -89,7 +89,7 @@ def cluster_gallery(
     files = store.get()
 
     def produce(draft):
-        from fusc_pipeline.evaluation.sheets import cluster_sheet
+        from fusc_pipeline.pictures.sheets import cluster_sheet
 
         shown, _, gallery, scope = shown_gallery(files, config.n_clusters)
         for cluster in gallery:
@@ -139,7 +139,7 @@ def cluster_report(
     inputs |= service_versions(files)
 
     def produce(draft):
-        from fusc_pipeline.evaluation.report import render_report
+        from fusc_pipeline.report.page import render_report
 
         page = render_report(report_input(files, batches, config.n_clusters))
         draft.path(PAGE).write_text(page, encoding="utf-8")
@@ -160,7 +160,7 @@ def cluster_report(
 
 def _templates() -> str:
     """What changes with the page's templates, styles and scripts."""
-    folder = resources.files("fusc_pipeline.evaluation") / "templates"
+    folder = resources.files("fusc_pipeline.report") / "templates"
     return digest({entry.name: entry.read_text() for entry in folder.iterdir() if entry.is_file()})
 
 

@@ -81,7 +81,7 @@ def external_purity(
     def produce(draft):
         import pyarrow.parquet as pq
 
-        from fusc_pipeline.evaluation.external import preview
+        from fusc_pipeline.report.external_section import preview
 
         rows: list[dict] = []
         predicted: list[pa.Table] = []

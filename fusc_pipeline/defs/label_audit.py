@@ -13,7 +13,7 @@ from fusc_pipeline.defs.materialize import AssetConfig, column_schema, materiali
 from fusc_pipeline.resources.resource import StoreResource
 
 if TYPE_CHECKING:
-    from fusc_pipeline.audit_labels import Reviewed
+    from fusc_pipeline.audits.label_review import Reviewed
 
 GROUP = "evaluation"
 
@@ -38,7 +38,7 @@ def label_audit(
 
     Who answered stays in the private folder; here reviewers are numbers.
     """
-    from fusc_pipeline.audit_labels import reviewed
+    from fusc_pipeline.audits.label_review import reviewed
 
     files = store.get()
     with refusals(discreet=False):
@@ -46,7 +46,7 @@ def label_audit(
     answered = digest([found.sample, found.rows, found.answers]) if found else "none"
 
     def produce(draft):
-        from fusc_pipeline.evaluation.label_noise import overall
+        from fusc_pipeline.audits.label_noise import overall
 
         rows = _answer_rows(found, files.table("corpus", columns=["image_id", "view"])) if found else []
         table = pa.Table.from_pylist(rows, schema=LABEL_AUDIT)

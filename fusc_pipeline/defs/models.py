@@ -174,7 +174,7 @@ def _without_times(value: Any) -> Any:
 
 def curves_markdown(history: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, str]:
     """A learning-curve picture for an asset's metadata, small enough for the event log."""
-    from fusc_pipeline.evaluation.figures import learning_curves
+    from fusc_pipeline.pictures.figures import learning_curves
 
     picture = learning_curves({"": history}, names)
     return {"md": image_markdown(picture, "learning curves") if picture else "no epoch was run"}

@@ -23,8 +23,8 @@ def shown_gallery(files: Store, n_clusters: int):
     import pyarrow.compute as pc
 
     from fusc_pipeline.evaluation.assignments import labelled_clusters
-    from fusc_pipeline.evaluation.gallery import build_gallery, rows_to_show
-    from fusc_pipeline.evaluation.inputs import choose_shown
+    from fusc_pipeline.pictures.gallery import build_gallery, rows_to_show
+    from fusc_pipeline.report.inputs import choose_shown
 
     shown = choose_shown(_purity(files), n_clusters)
     if shown is None:
@@ -39,12 +39,12 @@ def shown_gallery(files: Store, n_clusters: int):
 
 
 def report_input(files: Store, batches: list[str], n_clusters: int):
-    from fusc_pipeline.evaluation.audit_sections import label_section
-    from fusc_pipeline.evaluation.embedding_map import embedding_map
-    from fusc_pipeline.evaluation.external import sections
-    from fusc_pipeline.evaluation.figures import cluster_bars, confusion_figure, learning_curves
-    from fusc_pipeline.evaluation.inputs import ReportInput
     from fusc_pipeline.evaluation.tables import chance_lines
+    from fusc_pipeline.pictures.embedding_map import embedding_map
+    from fusc_pipeline.pictures.figures import cluster_bars, confusion_figure, learning_curves
+    from fusc_pipeline.report.audit_sections import label_section
+    from fusc_pipeline.report.external_section import sections
+    from fusc_pipeline.report.inputs import ReportInput
 
     shown, joined, gallery, scope = shown_gallery(files, n_clusters)
     corpus = files.table("corpus").to_pandas()
@@ -92,9 +92,9 @@ def report_input(files: Store, batches: list[str], n_clusters: int):
 
 
 def _removal(files: Store):
-    from fusc_pipeline.evaluation.attention_section import MapFigure, attention_section
-    from fusc_pipeline.evaluation.audit_sections import AuditPicture, removal_section
-    from fusc_pipeline.evaluation.gallery import thumbnail
+    from fusc_pipeline.pictures.gallery import thumbnail
+    from fusc_pipeline.report.attention_section import MapFigure, attention_section
+    from fusc_pipeline.report.audit_sections import AuditPicture, removal_section
 
     folder = files.folder("inpainting_audit")
     pictures = [
@@ -122,7 +122,7 @@ def _purity(files: Store, label_set: str = "views"):
 
 def _encoders(files: Store) -> list:
     """The figures of every encoder whose neighbours stand."""
-    from fusc_pipeline.evaluation.paper import EncoderFigures
+    from fusc_pipeline.report.paper import EncoderFigures
 
     found = []
     for encoder, title in ENCODERS.items():
@@ -150,7 +150,7 @@ def _samples(files: Store):
     """A frame of each view."""
     import pyarrow.compute as pc
 
-    from fusc_pipeline.evaluation.gallery import sample_frames, view_samples
+    from fusc_pipeline.pictures.gallery import sample_frames, view_samples
 
     corpus = files.table("corpus")
     frames = sample_frames(corpus.to_pandas())

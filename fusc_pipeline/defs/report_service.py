@@ -8,7 +8,7 @@ from fusc_pipeline.resources.store import Store
 from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE, history_rows
 
 if TYPE_CHECKING:
-    from fusc_pipeline.evaluation.service_section import ServedBatch, ServiceSection
+    from fusc_pipeline.report.service_section import ServedBatch, ServiceSection
 
 
 def service_versions(files: Store) -> dict[str, str]:
@@ -22,7 +22,7 @@ def service_versions(files: Store) -> dict[str, str]:
 
 def service_section(files: Store) -> "ServiceSection | None":
     """The section, or None where no model is in service."""
-    from fusc_pipeline.evaluation.service_section import ServiceSection
+    from fusc_pipeline.report.service_section import ServiceSection
 
     record = files.record(IN_SERVICE)
     if record is None:
@@ -45,7 +45,7 @@ def service_section(files: Store) -> "ServiceSection | None":
 
 def _batch(key: str, told: Mapping[str, Any]) -> "ServedBatch":
     from fusc_pipeline.defs.assignments import DRIFT
-    from fusc_pipeline.evaluation.service_section import ServedBatch
+    from fusc_pipeline.report.service_section import ServedBatch
     from fusc_pipeline.service.drift import Drift, Limits, verdict
 
     drift = Drift.of(told[DRIFT])

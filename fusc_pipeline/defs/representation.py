@@ -59,7 +59,7 @@ def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
         files = store.get()
 
         def produce(draft):
-            from fusc_pipeline.evaluation.previews import components
+            from fusc_pipeline.pictures.previews import components
             from fusc_pipeline.representation.backbones import embed
 
             compute = config.compute()

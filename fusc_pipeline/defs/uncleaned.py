@@ -3,7 +3,6 @@ delivered pixels. They stay in memory; what is made of them may not show them.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -11,25 +10,15 @@ import pyarrow as pa
 from fusc_pipeline.resources.store import Store
 
 if TYPE_CHECKING:
-    import numpy as np
+    from fusc_pipeline.audits.windows import SideBySide
 
 
-@dataclass(frozen=True)
-class SideBySide:
-    """uint8 (H, W) cleaned frame, the same part of the delivered one in grey, and the fan, bool (H, W)."""
-
-    image_id: str
-    clean: "np.ndarray"
-    delivered: "np.ndarray"
-    fan: "np.ndarray"
-
-
-def side_by_side(files: Store, frames: pa.Table) -> Iterator[SideBySide]:
+def side_by_side(files: Store, frames: pa.Table) -> "Iterator[SideBySide]":
     """Every one of these frames of the corpus, batch by batch."""
     import pyarrow.compute as pc
 
+    from fusc_pipeline.audits.windows import SideBySide, fan_area, grey_of
     from fusc_pipeline.base.png import decode_png
-    from fusc_pipeline.evaluation.windows import fan_area, grey_of
 
     for batch in frames.column("scan_batch").unique().to_pylist():
         ids = frames.filter(pc.field("scan_batch") == batch).column("image_id")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-from fusc_pipeline.defs import attention_audit
-from fusc_pipeline.evaluation import attention_pictures
+from fusc_pipeline.audits import attention_masks, attention_pictures
 from fusc_pipeline.representation.backbones import BACKBONES
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline_tests.conftest import LABEL_BOX, fill_store
@@ -42,7 +41,7 @@ class Quick(nn.Module):
 @pytest.fixture(autouse=True)
 def quick_classifier(monkeypatch):
     monkeypatch.setitem(BACKBONES, "quick", lambda in_channels: Quick())
-    monkeypatch.setattr(attention_audit, "BACKBONE", "quick")
+    monkeypatch.setattr(attention_masks, "BACKBONE", "quick")
 
 
 def frames(told_by_text: bool, n: int = 240):
@@ -121,5 +120,5 @@ def test_too_few_frames_or_none_asked_for_pass_and_say_so(small_store):
 def test_areas_are_scaled_as_the_pictures_are():
     mask = np.zeros((50, 100), bool)
     mask[20:30, 40:80] = True
-    tiny = attention_audit.scaled(mask, 20)
+    tiny = attention_masks.scaled(mask, 20)
     assert np.argwhere(tiny).min(0).tolist() == [9, 8] and tiny.sum() == 2 * 8

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fusc_pipeline.audit_labels import draw_page, take_answers
+from fusc_pipeline.audits import leak_probe, removal_audit
+from fusc_pipeline.audits.label_review import draw_page, take_answers
+from fusc_pipeline.audits.label_sample import SampleConfig
 from fusc_pipeline.base.hashing import image_id
-from fusc_pipeline.evaluation import leak_probe, removal_audit
-from fusc_pipeline.evaluation.label_sample import SampleConfig
 from fusc_pipeline.resources.store import Store
 from fusc_pipeline_tests.conftest import LABEL_BOX, fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fusc_pipeline.defs.preview import MOST_BYTES, MOST_WIDTH, add_preview, crossed_table, image_markdown, rows_markdown
-from fusc_pipeline.evaluation.previews import components
+from fusc_pipeline.pictures.previews import components
 from fusc_pipeline.resources.store import Draft, Recipe
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from fusc_pipeline.base import schemas
 from fusc_pipeline.evaluation.composition import composition_table, makeups
-from fusc_pipeline_tests.evaluation import corpora
+from fusc_pipeline_tests.report import corpora
 
 
 def fit_of(**members):

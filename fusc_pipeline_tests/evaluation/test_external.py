@@ -7,9 +7,11 @@ import pandas as pd
 import pyarrow as pa
 
 from fusc_pipeline.base import schemas
-from fusc_pipeline.evaluation import external, metrics, report
-from fusc_pipeline.evaluation.paper import EXTERNAL
-from fusc_pipeline_tests.evaluation.test_report import Page, page_input
+from fusc_pipeline.evaluation import external, metrics
+from fusc_pipeline.report import external_section
+from fusc_pipeline.report import page as report
+from fusc_pipeline.report.paper import EXTERNAL
+from fusc_pipeline_tests.report.test_page import Page, page_input
 
 LABELS = ["Fetal brain"] * 6 + ["Maternal cervix"] * 4 + [None] * 2
 GIVEN = external.ExternalSet("planes", "fetal_planes_db", "own_label", LABELS, ["Maternal cervix"], 3, 1)
@@ -37,7 +39,7 @@ def test_the_section_sets_the_papers_numbers_beside_its_own_row_only():
     rows = [GIVEN.scored(EXTERNAL.model, 15, seed, CLUSTERS) for seed in (0, 1)]
     rows += [GIVEN.scored("kmeans_simclr", 2, 0, CLUSTERS % 2, "fitted here")]
     rows += [GIVEN.not_fitted(EXTERNAL.model, 2, "not fitted: add 2 to fusc_simclr.n_clusters")]
-    (section,) = external.sections(table(*rows))
+    (section,) = external_section.sections(table(*rows))
     assert [k for k, _ in section.blocks] == [15, 2] and section.majority == "60.0"
     ours, simple, missing = section.blocks[0][1][0], *section.blocks[1][1]
     assert (ours.paper.purity, ours.paper.nmi, ours.paper.frames) == (92, 72, 8187) and ours.seeds == 2
@@ -50,14 +52,14 @@ def test_the_section_sets_the_papers_numbers_beside_its_own_row_only():
 def test_without_labels_only_sizes_are_said():
     unlabelled = external.ExternalSet("planes", "plain", "none", [None] * 12)
     rows = table(unlabelled.scored("kmeans_simclr", 4, 0, CLUSTERS))
-    (section,) = external.sections(rows)
+    (section,) = external_section.sections(rows)
     assert section.n == 0 and section.majority == "" and section.blocks[0][1][0].figures[0] == "–"
-    assert "only sizes" in external.preview(rows)
+    assert "only sizes" in external_section.preview(rows)
 
 
 def test_the_page_shows_it_beside_the_papers_numbers_and_says_how_to_add_one():
     rows = table(GIVEN.scored(EXTERNAL.model, 15, 0, CLUSTERS), GIVEN.not_fitted("deepmcat", 2, "not fitted: add 2"))
-    page = Page(report.render_report(page_input(external=external.sections(rows), phantom=True))).text
+    page = Page(report.render_report(page_input(external=external_section.sections(rows), phantom=True))).text
     section = page[page.index("Generalisation: another data set") :]
     assert "Batch planes: 10 labelled frames of 2 classes" in section and "8,187 frames" in section
     assert "models that learned from synthetic frames" in section and "not fitted: add 2" in section

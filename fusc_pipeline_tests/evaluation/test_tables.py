@@ -9,7 +9,7 @@ from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.views import GROUP_OF
 from fusc_pipeline.evaluation import metrics, tables
 from fusc_pipeline.evaluation.assignments import labelled_clusters
-from fusc_pipeline_tests.evaluation import corpora
+from fusc_pipeline_tests.report import corpora
 
 
 def test_one_row_per_model_k_seed_and_split_with_the_figures_of_that_fit():
