@@ -23,13 +23,13 @@ from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.png import encode_png
 from fusc_pipeline.base.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
 from fusc_pipeline.base.views import VIEWS
-from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.planning import plan_asset
+from fusc_pipeline.defs.build import build_definitions
+from fusc_pipeline.defs.engine.planning import plan_asset
+from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.delivery import write_batch
-from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.resources.store import Store
 from fusc_pipeline.scans.identity import create_key
+from fusc_pipeline.store.store import Store
 
 BATCH = 50  # frames of each batch that is there already
 SIDE = 48  # pixels of the frames that are there already

@@ -24,11 +24,11 @@ import pyarrow.compute as pc
 
 from fusc_pipeline.audits.attention import AttentionShare, bootstrap_ratio
 from fusc_pipeline.audits.attention_masks import BACKBONE, Squares, judged, squares_of
-from fusc_pipeline.defs.attention_audit import AttentionConfig
-from fusc_pipeline.defs.audit import words_on
-from fusc_pipeline.defs.uncleaned import side_by_side
+from fusc_pipeline.defs.evaluation.attention_audit import AttentionConfig
+from fusc_pipeline.defs.evaluation.before_after import side_by_side
+from fusc_pipeline.defs.evaluation.inpainting_audit import words_on
 from fusc_pipeline.representation.configs import SupervisedConfig
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 
 
 def main() -> None:

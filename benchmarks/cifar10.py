@@ -26,12 +26,12 @@ from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
-from fusc_pipeline.defs.encoder_configs import SimclrEncoderConfig
-from fusc_pipeline.defs.fusc import FuscHeadConfig
-from fusc_pipeline.defs.selflabel import SelfLabelHeadConfig
-from fusc_pipeline.defs.settings import settings_of
+from fusc_pipeline.defs.clustering.fusc import FuscHeadConfig
+from fusc_pipeline.defs.clustering.selflabel import SelfLabelHeadConfig
+from fusc_pipeline.defs.engine.config_fields import settings_of
+from fusc_pipeline.defs.representation.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.evaluation import metrics
-from fusc_pipeline.presets import load_preset
+from fusc_pipeline.operations.presets import load_preset
 from fusc_pipeline.representation.augment import augmented_view, plain_view, strong_augment
 from fusc_pipeline.representation.backbones import build_backbone, embed
 from fusc_pipeline.representation.configs import SimclrConfig

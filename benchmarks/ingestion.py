@@ -31,10 +31,10 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 from fusc_pipeline.base.schemas import SCANS
 from fusc_pipeline.phantom.config import PhantomConfig
 from fusc_pipeline.phantom.frames import render_frame
-from fusc_pipeline.resources.store import Recipe, Store
 from fusc_pipeline.scans.batch import BatchFile, Rejection, ScanRow, iter_batch, scan_file
 from fusc_pipeline.scans.frames import ReadLimits
 from fusc_pipeline.scans.identity import KeyRing
+from fusc_pipeline.store.store import Recipe, Store
 
 HEIGHT, WIDTH = 600, 800
 REGION = (100, 60, 699, 579)

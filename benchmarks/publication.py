@@ -38,8 +38,8 @@ def measure(folder: Path) -> dict[str, float]:
     import torch
 
     from fusc_pipeline.base.schemas import CLUSTERS
-    from fusc_pipeline.defs.fits import fit_each
-    from fusc_pipeline.resources.store import Recipe, Store
+    from fusc_pipeline.defs.clustering.fits import fit_each
+    from fusc_pipeline.store.store import Recipe, Store
 
     row = {"image_id": "a", "split": "train", "cluster": 0, "confidence": 1.0}
     weights = {"w": torch.ones(FLOATS)}

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from fusc_pipeline.resources.history import run_history
+from fusc_pipeline.operations.history import run_history
 
 ROOT = Path(__file__).resolve().parents[1]
 STEPS, MESSAGES, HELD = 10, 20, 0.2  # HELD: seconds for which a step holds the slot

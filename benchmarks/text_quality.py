@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fusc_pipeline.base.png import decode_png
+from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.evaluation.intervals import wilson
-from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 
 SURE = 0.5
 

@@ -3,7 +3,7 @@
 import click
 
 from fusc_pipeline.base.errors import FuscError
-from fusc_pipeline.build import build_definitions
+from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.host.places import check_data_root
 
 try:

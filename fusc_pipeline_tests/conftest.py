@@ -7,7 +7,7 @@ import pytest
 
 from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.base.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABELS, REJECTED_SCANS, SCANS
-from fusc_pipeline.resources.store import Recipe, Store
+from fusc_pipeline.store.store import Recipe, Store
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -76,8 +76,8 @@ def fill_store(store: Store, frames, batch: str = "b1", labels: bool = True, qua
     own: (own_label, own_split) of each frame, for scans of a public data set.
     """
     from fusc_pipeline.base.png import encode_png
-    from fusc_pipeline.defs.incremental import MANIFEST, write_manifest
-    from fusc_pipeline.defs.ingestion import REJECTED
+    from fusc_pipeline.defs.ingestion.scans import REJECTED
+    from fusc_pipeline.store.grow import MANIFEST, write_manifest
 
     clean, named, scans, words = [], [], [], []
     for place, (pixels, view, subject) in enumerate(frames):

@@ -22,7 +22,7 @@ from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.host.atomic import replace_text
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 
 if TYPE_CHECKING:
     from fusc_pipeline.audits.label_page import Item

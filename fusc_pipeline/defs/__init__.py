@@ -1,1 +1,4 @@
-"""The Dagster layer, and thin: assets, checks, partitions, jobs. No maths and no image processing lives here."""
+"""The pipeline as Dagster knows it: an asset, its checks and its settings stand in the folder of their group.
+
+Maths, file formats and pictures do not.
+"""

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import MODEL_IN_SERVICE
-from fusc_pipeline.resources.draft import TABLE
-from fusc_pipeline.resources.records import is_intact
-from fusc_pipeline.resources.store import WHOLE, Store
 from fusc_pipeline.service.promotion import Entry
+from fusc_pipeline.store.draft import TABLE
+from fusc_pipeline.store.records import is_intact
+from fusc_pipeline.store.store import WHOLE, Store
 
 if TYPE_CHECKING:
     from fusc_pipeline.service.bundle import Bundle

@@ -12,7 +12,7 @@ from fusc_pipeline.audits.label_review import draw_page, reviewed, take_answers
 from fusc_pipeline.audits.label_sample import SampleConfig
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.base.png import decode_png
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.conftest import LABEL_BOX, fill_store
 from fusc_pipeline_tests.defs.graph import failures, materialise
 

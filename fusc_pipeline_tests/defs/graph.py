@@ -2,10 +2,10 @@
 
 import dagster as dg
 
-from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.clustering import MODELS
-from fusc_pipeline.defs.materialize import PARTITIONED
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.defs.build import build_definitions
+from fusc_pipeline.defs.clustering.registry import MODELS
+from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.store.store import Store
 
 # Every asset at its smallest: the graph is under test, not what it learns.
 SMALL = {

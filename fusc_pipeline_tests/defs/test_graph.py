@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fusc_pipeline.defs.clustering import MODELS
+from fusc_pipeline.defs.clustering.registry import MODELS
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config, up_to
 
@@ -83,7 +83,7 @@ def test_tables_hold_what_their_names_say(small_store):
 
 
 def test_without_any_label_clusters_are_made_and_purity_is_left_out(tmp_path, phantom_frames):
-    from fusc_pipeline.resources.store import Store
+    from fusc_pipeline.store.store import Store
 
     store = Store(tmp_path / "data")
     fill_store(store, phantom_frames, labels=False)
@@ -198,14 +198,14 @@ def test_more_clusters_than_images_names_both_numbers(small_store):
 
 
 def test_an_asset_without_its_upstream_names_the_command(tmp_path):
-    from fusc_pipeline.resources.store import Store
+    from fusc_pipeline.store.store import Store
 
     result = materialise(Store(tmp_path / "data"), "simclr_embeddings")
     assert "dagster asset materialize --select '+key:\"corpus\"'" in failures(result)["simclr_embeddings"]
 
 
 def test_an_empty_corpus_says_what_to_do(tmp_path, phantom_frames):
-    from fusc_pipeline.resources.store import Store
+    from fusc_pipeline.store.store import Store
 
     store = Store(tmp_path / "data")
     fill_store(store, phantom_frames[:3], quarantine=3)

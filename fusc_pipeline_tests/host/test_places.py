@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.cli import main
+from fusc_pipeline.cli.main import main
 from fusc_pipeline.host.device_lease import lock_folder
 from fusc_pipeline.host.places import check_data_root, data_root, named_folder, why_unusable
 
@@ -184,7 +184,7 @@ def test_what_the_file_system_refuses_is_a_sentence(project, monkeypatch, capsys
     def fail(_arguments):
         raise error
 
-    monkeypatch.setattr("fusc_pipeline.cli._presets", fail)
+    monkeypatch.setattr("fusc_pipeline.cli.main._presets", fail)
     assert main(["presets"]) == 1
     said = capsys.readouterr().err
     assert told in said and said.count("\n") == 1

@@ -260,7 +260,10 @@ def be() -> None:
     asked = json.loads(sys.argv[1])
     if Path(fusc_pipeline.__file__).parents[1] != Path(asked["source"]):
         raise AssertionError(f"{fusc_pipeline.__file__} is not the code that was asked for, {asked['source']}")
-    from fusc_pipeline.cli import main
+    try:
+        from fusc_pipeline.cli.main import main
+    except ModuleNotFoundError:  # of the release that is broken
+        from fusc_pipeline.cli import main
     from fusc_pipeline_tests.integration.sweep.tiny import cheap
 
     cheap()

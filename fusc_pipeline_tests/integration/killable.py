@@ -11,8 +11,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.recovery import reconcile_sensor
+from fusc_pipeline.defs.automation.reconcile_sensor import reconcile_sensor
+from fusc_pipeline.defs.build import build_definitions
 
 train = dg.define_asset_job("train", selection=dg.AssetSelection.assets("simclr_encoder"))
 read = dg.define_asset_job("read", selection=dg.AssetSelection.assets("scans"))

@@ -15,7 +15,7 @@ import dagster as dg
 import psutil
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus
 
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -143,8 +143,8 @@ class Service:
 
     def worker_of(self, run: DagsterRun) -> int:
         """The process that executes the run."""
-        from fusc_pipeline.defs.step import WORKER_TAG
         from fusc_pipeline.host.processes import ProcessMark
+        from fusc_pipeline.operations.run_marks import WORKER_TAG
 
         with self.instance() as instance:
             return ProcessMark.read(instance.get_run_by_id(run.run_id).tags[WORKER_TAG]).pid

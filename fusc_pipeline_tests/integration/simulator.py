@@ -19,14 +19,14 @@ from unittest import mock
 import dagster as dg
 from PIL import Image
 
-from fusc_pipeline.arrivals import MARKER
 from fusc_pipeline.base.hashing import image_id
-from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.jobs import batch_config
-from fusc_pipeline.resources.inbox import Inbox
-from fusc_pipeline.resources.resource import StoreResource
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.defs.automation.jobs import batch_config
+from fusc_pipeline.defs.build import build_definitions
+from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.operations.arrivals import MARKER
+from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.scans.identity import create_key
+from fusc_pipeline.store.store import Store
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline_tests.scans.make import sector
 

@@ -199,7 +199,7 @@ def test_dagsters_own_commands_tell_a_wrong_data_root_in_a_sentence(project):
 
 
 def test_a_lost_key_is_not_made_again_where_scans_stand(project, monkeypatch):
-    from fusc_pipeline.cli import main
+    from fusc_pipeline.cli.main import main
 
     monkeypatch.chdir(project)
     assert main(["init"]) == 0

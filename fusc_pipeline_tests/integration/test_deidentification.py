@@ -26,7 +26,7 @@ import pytest
 from PIL import Image
 from rapidfuzz import fuzz
 
-from fusc_pipeline.resources.inbox import Inbox
+from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.scans.identity import normalise_subject
 from fusc_pipeline_tests.integration.canaries import (
     DAY,
@@ -90,7 +90,7 @@ PARALLEL = {
 COMMANDS = """
 import errno, json, os, sys
 from fusc_pipeline import cli
-from fusc_pipeline.resources.inbox import Inbox
+from fusc_pipeline.operations.inbox import Inbox
 content = Inbox.content
 def unlistable(inbox, batch, folder=None):
     if batch == "thursday":
@@ -415,7 +415,7 @@ LEAKS = {
 LEAKING = """
 import base64, hashlib, logging, sys, tempfile
 import numpy as np
-import fusc_pipeline.defs.failures as failures
+import fusc_pipeline.defs.engine.failures as failures
 import fusc_pipeline.scans.batch as batch
 from fusc_pipeline_tests.integration.canaries import STEM, UID
 from fusc_pipeline_tests.integration.planted import PATIENT, png_bytes

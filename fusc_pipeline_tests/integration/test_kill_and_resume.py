@@ -11,11 +11,11 @@ import time
 import pytest
 from safetensors.numpy import load_file
 
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 
 TRAIN = """
 import sys
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config
 config = run_config(simclr_encoder={"epochs": 6, "batch_size": 8, "image_size": 32})
 bad = failures(materialise(Store(sys.argv[1]), "simclr_encoder", config))

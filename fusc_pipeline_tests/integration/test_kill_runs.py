@@ -16,7 +16,7 @@ import pytest
 from dagster import DagsterRunStatus
 
 from fusc_pipeline.host.locks import taken
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.integration.service import BIN, ENCODER, ROOT, half_made, wait_for
 
 pytestmark = pytest.mark.slow
@@ -251,7 +251,8 @@ def test_eight_processes_open_a_brand_new_home_at_once(tmp_path):
 def test_the_opening_of_a_new_home_is_killed(tmp_path):
     """A half-made history is finished by whoever comes next: the marker of a whole one is written last."""
     machine = Machine(tmp_path)
-    code = "import time; from fusc_pipeline.resources import history; history._make_tables = lambda _: time.sleep(60)\n"
+    code = "import time; from fusc_pipeline.operations import history\n"
+    code += "history._make_tables = lambda _: time.sleep(60)\n"
     code += "with history.run_history(): pass"
     first = machine.start("-c", code, program=Path(sys.executable).name)
     wait_for("the opening", lambda: list(machine.home.rglob("*.db")) or first.poll() is not None)

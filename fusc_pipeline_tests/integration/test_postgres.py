@@ -9,7 +9,7 @@ from dagster import DagsterRunStatus
 
 from fusc_pipeline_tests.integration.postgres import cluster
 from fusc_pipeline_tests.integration.service import BIN, ROOT, running
-from fusc_pipeline_tests.test_deploy import back_up
+from fusc_pipeline_tests.project.test_deploy import back_up
 
 pytestmark = pytest.mark.slow
 PROFILE = ROOT / "deploy" / "postgres" / "dagster.yaml"

@@ -16,7 +16,7 @@ import pytest
 from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.base.png import encode_png
 from fusc_pipeline.base.schemas import BURNED_IN_TEXT, SCANS
-from fusc_pipeline.resources.store import Recipe, Store
+from fusc_pipeline.store.store import Recipe, Store
 from fusc_pipeline.text.engine import Word
 
 FRAMES = 80
@@ -63,7 +63,7 @@ def materialise(root: str, asset: str, log: str) -> int:
 
     import fusc_pipeline.text.clean_scan
     import fusc_pipeline.text.engines
-    from fusc_pipeline.build import build_definitions
+    from fusc_pipeline.defs.build import build_definitions
 
     fusc_pipeline.text.engines.engine_factory = lambda *_: partial(SlowEngine, log)
     fusc_pipeline.text.clean_scan.clean_scan = partial(slow_clean, log=log)

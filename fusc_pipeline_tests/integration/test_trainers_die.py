@@ -11,7 +11,7 @@ import time
 import psutil
 import pytest
 
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.defs.graph import failures, materialise
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not os.path.exists("/proc"), reason="needs /proc")]

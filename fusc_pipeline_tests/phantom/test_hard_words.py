@@ -54,12 +54,12 @@ def test_every_kind_is_drawn_turned_as_it_says_and_dark_or_bright():
 
 @pytest.mark.parametrize("external", [False, True])
 def test_the_command_asks_for_them(tmp_path, external):
-    from fusc_pipeline import cli
+    from fusc_pipeline.cli import main
 
     written = []
     for name, more in (("plain", []), ("hard", ["--hard-words"])):
         command = ["phantom", str(tmp_path / name), "--frames", "2", "--subjects", "1", *more]
-        assert cli.main([*command, *["--external"] * external]) == 0
+        assert main.main([*command, *["--external"] * external]) == 0
         written.append(sorted(p.read_bytes() for p in (tmp_path / name).rglob("*") if p.suffix in (".png", ".dcm")))
     assert len(written[0]) == len(written[1]) > 0 and written[0] != written[1]
-    assert cli.main(["phantom", str(tmp_path / "hard"), "--frames", "2", "--subjects", "1"]) == 1
+    assert main.main(["phantom", str(tmp_path / "hard"), "--frames", "2", "--subjects", "1"]) == 1

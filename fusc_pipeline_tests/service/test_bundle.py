@@ -8,8 +8,8 @@ import pytest
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import CANDIDATE_MODEL
 from fusc_pipeline.service.bundle import Bundle, Facts, Part, install, seal, write_arrays, write_part
+from fusc_pipeline.service.history_text import models_text
 from fusc_pipeline.service.outliers import Calibration
-from fusc_pipeline.service.wording import models_text
 
 
 def make(folder, version: str = "v1") -> Bundle:

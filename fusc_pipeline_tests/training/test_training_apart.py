@@ -12,13 +12,13 @@ import pytest
 from safetensors.numpy import load_file
 
 from fusc_pipeline.host.processes import command_of, start_ticks
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config
 
 SETTINGS = {"epochs": 4, "batch_size": 8, "image_size": 32, "processes": 2, "monitor_every": 2}
 TRAIN = f"""
 import sys
-from fusc_pipeline.resources.store import Store
+from fusc_pipeline.store.store import Store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config
 bad = failures(materialise(Store(sys.argv[1]), "simclr_encoder", run_config(simclr_encoder={SETTINGS!r})))
 sys.exit(str(bad) if bad else 0)
@@ -32,7 +32,7 @@ def trained(store: Store) -> tuple[dict, list]:
 
 @pytest.mark.slow
 def test_two_ranks_train_the_asset_and_report_live(small_store, monkeypatch):
-    from fusc_pipeline.defs import progress
+    from fusc_pipeline.defs.engine import progress
 
     monkeypatch.setattr(progress, "OBSERVE_EVERY_S", 0.0)
     assert failures(materialise(small_store, "corpus")) == {}

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from fusc_pipeline.build import build_definitions
-from fusc_pipeline.defs.partitions import scan_batches
-from fusc_pipeline.presets import left_out
-from fusc_pipeline.resources.inbox import Inbox
-from fusc_pipeline.resources.resource import StoreResource
+from fusc_pipeline.defs.build import build_definitions
+from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.operations.inbox import Inbox
+from fusc_pipeline.operations.presets import left_out
 from fusc_pipeline.scans.identity import create_key
 from fusc_pipeline_tests.integration.sweep import tiny
 from fusc_pipeline_tests.integration.sweep.compare import contents

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline_tests.scans.make import sector
 
@@ -64,7 +63,7 @@ class Engine:
     def read(self, pixels: np.ndarray) -> list[Word]:
         if pixels.max() < 255:
             return []
-        return [Word(2, 2, 12, 8, _WORDS[int(image_id(pixels)[:4], 16) % len(_WORDS)], 0.9)]
+        return [Word(2, 2, 12, 8, _WORDS[int(pixels.sum()) % len(_WORDS)], 0.9)]
 
 
 def cheap() -> None:

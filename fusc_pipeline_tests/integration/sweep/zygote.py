@@ -91,13 +91,13 @@ def _serve(out: str) -> None:
         importlib.import_module(name)
     import torch
 
-    import fusc_pipeline.runner
+    import fusc_pipeline.cli.runner
 
     torch.set_num_threads(1)
     cheap()
-    definitions = fusc_pipeline.runner.build_definitions()  # its data root is FUSC_DATA's at the time of a run
+    definitions = fusc_pipeline.cli.runner.build_definitions()  # its data root is FUSC_DATA's at the time of a run
     definitions.resolve_implicit_global_asset_job_def()
-    fusc_pipeline.runner.build_definitions = lambda: definitions
+    fusc_pipeline.cli.runner.build_definitions = lambda: definitions
     answers = os.dup(1)
     for number, line in enumerate(sys.stdin):
         asked = Run(**json.loads(line))
@@ -117,7 +117,7 @@ def _serve(out: str) -> None:
 
 def _warm(asked: Run) -> None:
     """Run what trains nothing once here, on copies, so that every child begins with what Dagster works out once."""
-    from fusc_pipeline.runner import run
+    from fusc_pipeline.cli.runner import run
     from fusc_pipeline_tests.integration.sweep.tiny import BATCH
 
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -157,7 +157,7 @@ def _be(asked: Run, out: str, seen: Path) -> None:
         os.environ |= {"FUSC_DATA": asked.root, "DAGSTER_HOME": asked.home}
         faults = Faults(Path(asked.root), asked.what, asked.at)
         faults.arm()
-        from fusc_pipeline.cli import main
+        from fusc_pipeline.cli.main import main
         from fusc_pipeline_tests.integration.sweep.tiny import BATCH
 
         code = main(["run", "--batch", BATCH, "--preset", asked.preset, "--select", asked.selection])

@@ -1,0 +1,117 @@
+"""The supervised row: the upper line. The training is `representation.supervised`'."""
+
+from dataclasses import fields
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from fusc_pipeline.base.schemas import CLUSTERS
+from fusc_pipeline.base.views import VIEWS
+from fusc_pipeline.defs.clustering.fits import Row
+from fusc_pipeline.defs.engine.arrays import cluster_rows, label_numbers
+from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
+from fusc_pipeline.defs.engine.gpu import GPU_OP
+from fusc_pipeline.defs.engine.materialize import column_schema, materialize
+from fusc_pipeline.defs.engine.networks import (
+    WEIGHTS,
+    CorpusPixels,
+    ImagePixels,
+    PixelsConfig,
+    curves_markdown,
+    load_weights,
+    log_device,
+    save_weights,
+    write_history,
+)
+from fusc_pipeline.defs.engine.progress import Progress
+from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.representation.configs import SupervisedConfig
+from fusc_pipeline.store.draft import TABLE
+from fusc_pipeline.store.store import Store
+from fusc_pipeline.store.whole import HISTORY
+
+SupervisedAssetConfig = asset_config(
+    "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=25, batch_size=64, rotation_degrees=90.0
+)
+
+
+@dg.asset(
+    deps=["corpus"],
+    group_name="clustering",
+    kinds={"pytorch", "parquet"},
+    code_version="1",
+    metadata=column_schema("supervised"),
+    **GPU_OP,
+)
+def supervised(
+    context: dg.AssetExecutionContext, config: SupervisedAssetConfig, store: StoreResource
+) -> dg.MaterializeResult:
+    """A ResNet18 trained on the pseudo-labels, from scratch: the upper line clustering is measured against.
+
+    Its "clusters" are the views, in the order of `fusc_pipeline.base.views.VIEWS`. Without labels the table is empty.
+    """
+    files = store.get()
+
+    def holds():
+        return [TABLE, HISTORY, *([WEIGHTS] if _labels_enough(files) else [])]
+
+    def produce(draft):
+        from fusc_pipeline.clustering.predictions import predict_probabilities
+        from fusc_pipeline.representation.augment import plain_view
+        from fusc_pipeline.representation.supervised import train_supervised
+
+        corpus = CorpusPixels(files, config.image_size, config.resize)
+        train = corpus.rows("train")
+        labels = label_numbers(corpus.table, corpus.ids)
+        if not _labels_enough(files):
+            draft.write_table(CLUSTERS.empty_table())
+            write_history(draft, [])
+            draft.metadata |= {"dagster/row_count": 0, "skipped": "fewer than two training images have a label"}
+            return
+        compute = config.compute()
+        log_device(context, compute)
+        result = train_supervised(
+            np.asarray(corpus.pixels[train]),
+            labels[train],
+            settings_of(config, SupervisedConfig),
+            compute,
+            draft.work / "checkpoint.pt",
+            Progress(context, "supervised", config.epochs),
+            n_classes=len(VIEWS),
+        )
+        probabilities = predict_probabilities(
+            result.model, plain_view(corpus.pixels, compute), len(corpus.ids), compute
+        )
+        splits = corpus.table.column("split").to_pylist()
+        draft.write_table(cluster_rows(corpus.ids, splits, probabilities, len(VIEWS), config.seed))
+        save_weights(draft.path(WEIGHTS), result.model.state_dict())
+        write_history(draft, result.history)
+        draft.metadata |= {
+            "dagster/row_count": len(corpus.ids),
+            "train_accuracy": result.history[-1]["train_accuracy"],
+            "curves": curves_markdown(result.history, ("loss", "train_accuracy")),
+        }
+
+    return materialize(context, files, config, produce, upstream=["corpus"], holds=holds)
+
+
+def _labels_enough(files: Store) -> bool:
+    """Whether two training images or more have a label."""
+    corpus = files.table("corpus", columns=["view", "split"]).to_pylist()
+    return sum(row["split"] == "train" and row["view"] in VIEWS for row in corpus) >= 2
+
+
+def _predict(files: Store, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:
+    from fusc_pipeline.clustering.predictions import predict_probabilities
+    from fusc_pipeline.representation.augment import plain_view
+    from fusc_pipeline.representation.supervised import build_classifier
+
+    settings = files.require("supervised").config
+    config = SupervisedConfig(**{field.name: settings[field.name] for field in fields(SupervisedConfig)})
+    model = build_classifier(config, len(VIEWS), compute)
+    model.load_state_dict(load_weights(files.folder("supervised") / WEIGHTS))
+    return predict_probabilities(model, plain_view(images.pixels, compute), len(images.ids), compute)
+
+
+ROW = Row(supervised, _predict, sees="supervised")

@@ -1,0 +1,4 @@
+"""Encoders, embeddings, neighbours, and their checks.
+
+Networks, losses and trainings are `representation`'s part.
+"""

@@ -1,1 +1,0 @@
-"""What the assets need from the outside: the artefact store, the Parquet IO manager, the compute device."""
