@@ -27,7 +27,7 @@ from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.planning import plan_asset
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.delivery import write_batch
+from fusc_pipeline.phantom.deliver import write_batch
 from fusc_pipeline.scans.identity import create_key
 from fusc_pipeline.store.store import Store
 

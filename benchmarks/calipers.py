@@ -61,7 +61,7 @@ def main() -> None:
 
 def _rendered(arguments: argparse.Namespace) -> list[tuple]:
     from fusc_pipeline.phantom.config import PhantomConfig
-    from fusc_pipeline.phantom.frames import render_frame
+    from fusc_pipeline.phantom.render import render_frame
 
     config = PhantomConfig(
         n_frames=arguments.frames, seed=arguments.seed, p_calipers=0.0 if arguments.plain else 1.0, cine_share=0

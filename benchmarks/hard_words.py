@@ -26,7 +26,7 @@ from PIL import Image
 
 from fusc_pipeline.base.hashing import image_id
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.text.clean_scan import checker, remove_and_check
 from fusc_pipeline.text.easyocr_engine import EasyOcrEngine

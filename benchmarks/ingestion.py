@@ -30,7 +30,7 @@ from pydicom.uid import ExplicitVRLittleEndian, UltrasoundImageStorage
 
 from fusc_pipeline.base.schemas import SCANS
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.scans.batch import BatchFile, Rejection, ScanRow, iter_batch, scan_file
 from fusc_pipeline.scans.frames import ReadLimits
 from fusc_pipeline.scans.identity import KeyRing

@@ -31,7 +31,7 @@ from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.host.worker_pool import ordered_map
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
+from fusc_pipeline.phantom.render import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.easyocr_engine import EasyOcrEngine

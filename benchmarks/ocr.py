@@ -24,7 +24,7 @@ from PIL import Image
 
 from fusc_pipeline.evaluation.intervals import wilson
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import PhantomFrame, render_frame
+from fusc_pipeline.phantom.render import PhantomFrame, render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.scans.reading import read_scan
 from fusc_pipeline.text.clean_scan import checker, remove_and_check

@@ -24,7 +24,7 @@ def phantom_frames():
     import cv2
 
     from fusc_pipeline.phantom.config import PhantomConfig
-    from fusc_pipeline.phantom.frames import render_frame
+    from fusc_pipeline.phantom.render import render_frame
 
     config = PhantomConfig(n_frames=36, n_subjects=9, seed=3, view_shares={"Femur": 1, "Brain": 1, "4CH": 1})
     frames = []

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fusc_pipeline.base.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
-from fusc_pipeline.cli import arrivals, models, reconcile, ui, upkeep
+from fusc_pipeline.cli import deliveries, models, reconcile, ui, upkeep
 from fusc_pipeline.host.places import DATA, check_data_root, data_root, expanded
 from fusc_pipeline.scans.datasets import LAYOUTS
 
@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         help="names burnt into every picture that are turned, dark, faint or one letter below another",
     )
     verb.set_defaults(verb=_phantom)
-    for module in (arrivals, models, reconcile, ui, upkeep):
+    for module in (deliveries, models, reconcile, ui, upkeep):
         module.add(verbs)
     return parser
 
@@ -229,7 +229,7 @@ def _audit_labels(arguments: argparse.Namespace) -> int:
 def _phantom(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.base.compute import usable_cores
     from fusc_pipeline.phantom.config import PhantomConfig
-    from fusc_pipeline.phantom.delivery import write_batch
+    from fusc_pipeline.phantom.deliver import write_batch
     from fusc_pipeline.phantom.external import external_config, write_external
 
     sizes = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}

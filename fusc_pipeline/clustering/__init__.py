@@ -1,1 +1,4 @@
-"""Vectors to clusters: neighbours, k-means, the FUSC head and self-labelling. Works on arrays, not on files."""
+"""Vectors to clusters: k-means, the FUSC head, self-labelling, DeepMCAT's clusters, and their losses.
+
+Works on arrays. Encoders and neighbours are in `representation`, scores in `evaluation`; no files, no Dagster.
+"""

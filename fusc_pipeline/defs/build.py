@@ -26,7 +26,7 @@ from fusc_pipeline.defs.ingestion import scans
 from fusc_pipeline.defs.owners import owned
 from fusc_pipeline.defs.representation import checks as representation_checks
 from fusc_pipeline.defs.representation import embeddings, encoders
-from fusc_pipeline.defs.service import assignments, model_in_service
+from fusc_pipeline.defs.service import batch_assignments, model_in_service
 from fusc_pipeline.defs.service import checks as service_checks
 from fusc_pipeline.defs.text import burned_in_text, clean_images
 from fusc_pipeline.defs.text import checks as text_checks
@@ -45,7 +45,7 @@ _ASSETS = (
     reports,
     external,
     model_in_service,
-    assignments,
+    batch_assignments,
 )
 _CHECKS = (
     table_checks,

@@ -1,5 +1,4 @@
-"""Honest evaluation of clusters: figures, tables, pictures and the HTML report. Pure functions, no Dagster.
+"""Honest figures of clusters: metrics, intervals, tables over models and seeds, the train/test division.
 
-metrics: the figures of one clustering; tables: figures per model, K and seed; composition: Table 4 of the paper;
-figures: plots as bytes; gallery: sample pictures per cluster; report: the page a sonographer opens first.
+Pure functions of arrays and tables. Pictures of them are in `pictures`, audits in `audits`, the page in `report`.
 """

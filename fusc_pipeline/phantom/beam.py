@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from fusc_pipeline.phantom.canvas import Canvas
-from fusc_pipeline.phantom.machines import Fan, Machine
+from fusc_pipeline.phantom.machine_styles import Fan, Machine
 
 DEPTHS, BEAMS = 320, 256
 REFERENCE_HEIGHT = 600

@@ -12,8 +12,8 @@ from PIL import Image
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.phantom.config import CERVIX, STREAM_FILE, PhantomConfig, plan
-from fusc_pipeline.phantom.delivery import each_subject, truth_row, write_truth
-from fusc_pipeline.phantom.frames import render_frame, subject_of
+from fusc_pipeline.phantom.deliver import each_subject, truth_row, write_truth
+from fusc_pipeline.phantom.render import render_frame, subject_of
 
 TABLE = "FETAL_PLANES_DB_data.csv"
 COLUMNS = ("Image_name", "Patient_num", "Plane", "Brain_plane", "Operator", "US_Machine", "Train")

@@ -9,7 +9,7 @@ import datetime
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fusc_pipeline.phantom.machines import Fan, Machine
+from fusc_pipeline.phantom.machine_styles import Fan, Machine
 from fusc_pipeline.phantom.study import Study, font
 
 Box = tuple[int, int, int, int]

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from fusc_pipeline.phantom.furniture import Box, draw_furniture
-from fusc_pipeline.phantom.labels import TypedLabel
-from fusc_pipeline.phantom.machines import Fan, Machine
+from fusc_pipeline.phantom.label_words import TypedLabel
+from fusc_pipeline.phantom.machine_styles import Fan, Machine
 from fusc_pipeline.phantom.study import WHITE, YELLOW, Study, font
 
 # Grey level -> shown colour at a few knots; "violet" and "cool" were read off two public Voluson frames.

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from fusc_pipeline.phantom.frames import PhantomFrame
+from fusc_pipeline.phantom.render import PhantomFrame
 from fusc_pipeline.phantom.study import font
 
 

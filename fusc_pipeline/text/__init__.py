@@ -1,1 +1,4 @@
-"""Burnt-in text: detect, read, match to a view, remove. Works on arrays; no dagster, no files of scans."""
+"""Burnt-in text: detect it, read it, match it to a view, remove it from a frame.
+
+Works on arrays. How a file is decoded is `scans`' part; no Dagster.
+"""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusc_pipeline.ui.guard import App, Guard, Rules
 from fusc_pipeline.ui.location import LOCATION
-from fusc_pipeline.ui.page import WithReport
+from fusc_pipeline.ui.with_report import WithReport
 
 # As `dagster-webserver` has them: milliseconds, seconds, connections; milliseconds between the UI's questions.
 _STATEMENT_TIMEOUT, _POOL_RECYCLE, _POOL_OVERFLOW, _POLL = 15_000, 3_600, 20, 2_000

@@ -37,7 +37,7 @@ from pydicom.uid import (
 )
 
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.phantom.study import font
 from fusc_pipeline_tests.integration.canaries import AGE, CLOCK, DAY, DIGITS, NUMBER, SHORT_STEM, STEM, UNUSUAL
 from fusc_pipeline_tests.integration.canaries import UID as CANARY_UID

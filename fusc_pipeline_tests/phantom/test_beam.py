@@ -7,7 +7,7 @@ import pytest
 
 from fusc_pipeline.phantom.beam import BEAMS, DEPTHS, Sound, _speckle, picture
 from fusc_pipeline.phantom.canvas import Canvas, Pose
-from fusc_pipeline.phantom.machines import MACHINES, Fan, choose_fan
+from fusc_pipeline.phantom.machine_styles import MACHINES, Fan, choose_fan
 
 SOUND = Sound(gain_db=0.0, attenuation=1.0, wall=0.0, far_fade=0.0, contact_shadows=0, seed=3)
 

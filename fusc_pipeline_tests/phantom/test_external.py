@@ -10,10 +10,10 @@ from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom import PhantomConfig, truth_path
 from fusc_pipeline.phantom.config import CERVIX, plan
-from fusc_pipeline.phantom.delivery import TRUTH
+from fusc_pipeline.phantom.deliver import TRUTH
 from fusc_pipeline.phantom.external import SHARES, TABLE, external_config, write_external
-from fusc_pipeline.phantom.labels import CERVIX_NAMES, choose_label
-from fusc_pipeline.phantom.machines import EXTERNAL_MACHINES, MACHINES
+from fusc_pipeline.phantom.label_words import CERVIX_NAMES, choose_label
+from fusc_pipeline.phantom.machine_styles import EXTERNAL_MACHINES, MACHINES
 from fusc_pipeline.scans.datasets import PLANE_VIEWS, plane_of, read_data_set
 from fusc_pipeline.scans.files import list_files
 from fusc_pipeline.text.lexicon import views_named

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fusc_pipeline.phantom.config import PhantomConfig, plan
-from fusc_pipeline.phantom.frames import render_frame
 from fusc_pipeline.phantom.hard_words import KINDS, draw_hard_words
+from fusc_pipeline.phantom.render import render_frame
 
 PLAIN = PhantomConfig(n_frames=40, seed=7, cine_share=0.3)
 HARD = replace(PLAIN, p_hard_words=1.0)

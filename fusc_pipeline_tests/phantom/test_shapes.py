@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom.shapes import N_POINTS, curve, ellipse, morph, resample, rotate
-from fusc_pipeline.phantom.views import NEIGHBOURS, plane_of
+from fusc_pipeline.phantom.view_drawings import NEIGHBOURS, plane_of
 
 
 @given(turn=st.floats(-360, 360), x=st.floats(-5, 5), y=st.floats(-5, 5))

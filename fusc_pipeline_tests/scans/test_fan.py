@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFont
 
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline_tests.scans.make import sector
 

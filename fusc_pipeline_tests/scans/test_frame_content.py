@@ -58,7 +58,7 @@ def content_in_tints(pixels):
 
 def phantom_screens(step):
     from fusc_pipeline.phantom.config import PhantomConfig
-    from fusc_pipeline.phantom.frames import render_frame
+    from fusc_pipeline.phantom.render import render_frame
 
     config = PhantomConfig(n_frames=300, n_subjects=40, seed=5)
     for index in range(0, config.n_frames, step):

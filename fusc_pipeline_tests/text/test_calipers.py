@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.text.calipers import find_calipers
 from fusc_pipeline.text.removal import remove_text
 

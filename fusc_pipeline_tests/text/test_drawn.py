@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.text.drawn import find_drawn
 from fusc_pipeline_tests.text.screens import fan_mask, tissue
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.scans.fan import find_fan
 from fusc_pipeline.text.colour import grey_and_chroma
 from fusc_pipeline.text.greybar import find_grey_bars

@@ -10,7 +10,7 @@ import pytest
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.frames import render_frame
+from fusc_pipeline.phantom.render import render_frame
 from fusc_pipeline.text import rapidocr_engine, weights
 from fusc_pipeline.text.engine import OcrEngine
 from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine

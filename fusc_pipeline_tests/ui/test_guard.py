@@ -6,7 +6,7 @@ from urllib.parse import quote
 import pytest
 
 from fusc_pipeline.ui.guard import Guard, Rules, host_and_port, is_loopback, refusal
-from fusc_pipeline.ui.page import WithReport
+from fusc_pipeline.ui.with_report import WithReport
 
 HOST = "127.0.0.1:3000"
 OWN = {"origin": "http://127.0.0.1:3000", "sec-fetch-site": "same-origin"}

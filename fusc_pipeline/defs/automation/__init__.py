@@ -1,4 +1,4 @@
-"""What starts by itself: jobs, sensors, the schedule, and how runs are executed.
+"""What starts by itself, and how runs are executed: jobs, sensors, the schedule, loggers, the executor.
 
-No asset.
+No asset and no check: those are in the folders of their groups.
 """

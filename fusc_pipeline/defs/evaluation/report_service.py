@@ -44,7 +44,7 @@ def service_section(files: Store) -> "ServiceSection | None":
 
 
 def _batch(key: str, told: Mapping[str, Any]) -> "ServedBatch":
-    from fusc_pipeline.defs.service.assignments import DRIFT
+    from fusc_pipeline.defs.service.batch_assignments import DRIFT
     from fusc_pipeline.report.service_section import ServedBatch
     from fusc_pipeline.service.drift import Drift, Limits, verdict
 

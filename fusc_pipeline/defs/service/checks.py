@@ -4,7 +4,7 @@ import numpy as np
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
-from fusc_pipeline.defs.service.assignments import DRIFT
+from fusc_pipeline.defs.service.batch_assignments import DRIFT
 from fusc_pipeline.service.in_service import ASSIGNMENTS, CANDIDATE, IN_SERVICE, served, served_after
 
 

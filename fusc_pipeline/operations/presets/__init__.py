@@ -1,4 +1,7 @@
-"""Named run configurations: YAML files in this folder, each also a job in the UI. Unknown keys are refused."""
+"""Named run configurations: YAML files in this folder, each also a job in the UI. Unknown keys are refused.
+
+What a setting means and its range is said by the asset that has it.
+"""
 
 import difflib
 import itertools

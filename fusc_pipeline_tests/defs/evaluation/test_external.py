@@ -26,7 +26,7 @@ def external_frames():
     import cv2
 
     from fusc_pipeline.phantom.config import CERVIX, PhantomConfig
-    from fusc_pipeline.phantom.frames import render_frame
+    from fusc_pipeline.phantom.render import render_frame
 
     shares = {CERVIX: 1, "Brain": 1, "Femur": 0.5, "Spine": 0.5}
     config = PhantomConfig(n_frames=24, n_subjects=6, seed=8, view_shares=shares, external=True, cine_share=0.0)

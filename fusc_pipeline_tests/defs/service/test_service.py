@@ -328,7 +328,7 @@ def test_a_history_that_was_lost_goes_on_from_the_last_whole_version(store, olde
 def test_what_is_said_of_an_image_does_not_depend_on_which_others_are_asked_about(store, tmp_path):
     """A killed run is continued with fewer images: to the last digit the table is that of one run."""
     from fusc_pipeline.base.compute import Compute
-    from fusc_pipeline.defs.service.assignments import _rows
+    from fusc_pipeline.defs.service.batch_assignments import _rows
 
     images = store.table("corpus", columns=["image_id", "scan_batch"])
     model, compute = served(store), Compute.detect("cpu", 1)

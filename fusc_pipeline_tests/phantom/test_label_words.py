@@ -10,7 +10,7 @@ from rapidfuzz.distance import OSA
 
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.phantom.config import PhantomConfig
-from fusc_pipeline.phantom.labels import HARMLESS, NAMES, choose_label, misspell
+from fusc_pipeline.phantom.label_words import HARMLESS, NAMES, choose_label, misspell
 
 CLEAN = {
     "p_no_label": 0.0,

@@ -5,7 +5,7 @@ import pytest
 
 from fusc_pipeline.phantom import PhantomConfig, PhantomFrame, contact_sheet, iter_frames, render_frame
 from fusc_pipeline.phantom.config import plan
-from fusc_pipeline.phantom.frames import subject_of
+from fusc_pipeline.phantom.render import subject_of
 from fusc_pipeline.phantom.screen import tinted
 
 CONFIG = PhantomConfig(n_frames=20, n_subjects=4, seed=11, view_shares="balanced", p_second_annotation=0.4)

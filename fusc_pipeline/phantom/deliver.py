@@ -1,6 +1,6 @@
 """A batch of phantom scans as a hospital delivers it: a folder per subject, DICOM or PNG; the truth beside the folder.
 
-What frames look like is `frames`', what a DICOM file holds is `dicom`'s.
+What frames look like is `render`'s part, what a DICOM file holds is `dicom_files`'.
 """
 
 import multiprocessing
@@ -19,8 +19,8 @@ from PIL import Image
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.phantom.config import STREAM_FILE, PhantomConfig, plan
-from fusc_pipeline.phantom.dicom import ENCODINGS, JPEG_YBR, Encoding, Facts, write_dicom
-from fusc_pipeline.phantom.frames import PhantomFrame, render_frame, subject_of
+from fusc_pipeline.phantom.dicom_files import ENCODINGS, JPEG_YBR, Encoding, Facts, write_dicom
+from fusc_pipeline.phantom.render import PhantomFrame, render_frame, subject_of
 
 P_DICOM_SUBJECT = 0.65
 """Share of subjects delivered as DICOM; the others are PNG, one subject always one kind."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from fusc_pipeline.phantom.beam import Sound, picture
-from fusc_pipeline.phantom.calipers import draw_calipers
+from fusc_pipeline.phantom.caliper_marks import draw_calipers
 from fusc_pipeline.phantom.canvas import Canvas, Pose
 from fusc_pipeline.phantom.config import (
     CERVIX,
@@ -21,8 +21,8 @@ from fusc_pipeline.phantom.config import (
     plan,
 )
 from fusc_pipeline.phantom.hard_words import HardWord, draw_hard_words
-from fusc_pipeline.phantom.labels import choose_label
-from fusc_pipeline.phantom.machines import (
+from fusc_pipeline.phantom.label_words import choose_label
+from fusc_pipeline.phantom.machine_styles import (
     EXTERNAL_MACHINES,
     EXTERNAL_SHARES,
     MACHINES,
@@ -35,7 +35,7 @@ from fusc_pipeline.phantom.screen import Measurement, draw_screen
 from fusc_pipeline.phantom.shapes import MUSCLE, ellipse
 from fusc_pipeline.phantom.study import Study
 from fusc_pipeline.phantom.uterus import surroundings, tissue_texture
-from fusc_pipeline.phantom.views import DEFAULT_TURN, MAGNIFICATION, TURN, plane_of
+from fusc_pipeline.phantom.view_drawings import DEFAULT_TURN, MAGNIFICATION, TURN, plane_of
 
 MACHINE_SHARES = (0.3, 0.22, 0.15, 0.18, 0.15)
 """Of the subjects, in the order of MACHINES."""

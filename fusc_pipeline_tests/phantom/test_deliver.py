@@ -11,9 +11,9 @@ from PIL import Image
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.hashing import sha256_file
 from fusc_pipeline.phantom import PhantomConfig, render_frame, truth_path, write_batch
-from fusc_pipeline.phantom.delivery import TRUTH
-from fusc_pipeline.phantom.dicom import ENCODINGS, PALETTE, Facts, write_dicom
-from fusc_pipeline.phantom.frames import subject_of
+from fusc_pipeline.phantom.deliver import TRUTH
+from fusc_pipeline.phantom.dicom_files import ENCODINGS, PALETTE, Facts, write_dicom
+from fusc_pipeline.phantom.render import subject_of
 
 CONFIG = PhantomConfig(n_frames=18, n_subjects=3, seed=6, cine_share=0.4)
 
