@@ -121,7 +121,7 @@ class Service:
         (self.root / "inbox" / batch).mkdir(parents=True)
         (self.root / "inbox" / batch / "delivered.txt").write_text(batch)  # the folder is there, as it would be
         for asset, table in tables.items():
-            plan = plan_asset(self.definitions.resolve_assets_def(asset), self.resource, batch)
+            plan = plan_asset(asset, self.resource.get(), batch)
             with store.write(asset, batch, plan.recipe, plan.inputs) as draft:
                 draft.write_table(table)
                 if asset == "scans":

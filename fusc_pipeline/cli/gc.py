@@ -17,7 +17,6 @@ from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.words import named
 from fusc_pipeline.cli.status import Settings, State, batches_of, status
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.host.atomic import remove_folder
 from fusc_pipeline.host.disk import megabytes, newest, size_of
@@ -127,7 +126,8 @@ def busy(store: Store) -> list[str]:
 def in_use(store: Store) -> set[tuple[str, str | None, str]]:
     """(asset, batch, fingerprint) of every version that is in use or was an input of one, however far back."""
     kept: set[tuple[str, str | None, str]] = set()
-    todo = [record for asset, batch in slots(store) if (record := store.record(asset, batch))]
+    there = store.slots()
+    todo = [record for asset, batch in there if (record := store.record(asset, batch))]
     versions: dict[tuple[str, str | None], list[Record]] = {}
     while todo:
         record = todo.pop()
@@ -137,23 +137,16 @@ def in_use(store: Store) -> set[tuple[str, str | None, str]]:
         kept.add(place)
         for name, version in record.inputs.items():
             asset, _, batch = name.partition("/")
-            slot = (asset, batch or (record.partition if asset in PARTITIONED else None))
+            slot = (asset, batch or (None if (asset, None) in there else record.partition))
             if slot not in versions:
                 versions[slot] = store.versions(*slot) if (store.root / "assets" / asset).is_dir() else []
             todo += [other for other in versions[slot] if other.data_version == version]
     return kept
 
 
-def slots(store: Store) -> list[tuple[str, str | None]]:
-    """(asset, batch) of every output that has a folder."""
-    folders = (path for path in (store.root / "assets").glob("[!.]*/[!.]*/") if path.is_dir())
-    found = [(path.parent.name, None if path.name == WHOLE else path.name) for path in folders]
-    return sorted(found, key=lambda slot: (slot[0], slot[1] or ""))
-
-
 def _versions(store: Store, keep: int) -> Iterator[Unneeded]:
     used = in_use(store)
-    for asset, batch in slots(store):
+    for asset, batch in store.slots():
         current = store.record(asset, batch)
         if current is None:
             continue  # nothing is in use: whatever lies there was put there by a hand
@@ -182,7 +175,7 @@ def _work(store: Store, states: list[State], before: float) -> Iterator[Unneeded
 def _pixels(store: Store, house: Settings) -> Iterator[Unneeded]:
     """Pixel caches of another corpus, size or way of resizing than any in use or asked for by the house's preset."""
     corpus = store.record("corpus")
-    configs = [r.config for asset, batch in slots(store) if (r := store.record(asset, batch))]
+    configs = [r.config for asset, batch in store.slots() if (r := store.record(asset, batch))]
     configs += [(body or {}).get("config") or {} for body in house.ops.values()]
     sides = {config["image_size"] for config in configs if "image_size" in config}
     ways = {config["resize"] for config in configs if "resize" in config} | {"letterbox"}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusc_pipeline.base.words import named
-from fusc_pipeline.defs.engine.planning import Plan
+from fusc_pipeline.defs.engine.work import Plan
 from fusc_pipeline.store.store import Recipe, Record
 
 # What a part of a recipe's `extra` is called, by its name.

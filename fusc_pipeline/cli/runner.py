@@ -11,9 +11,9 @@ import pydantic
 
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.partitions import scan_batches
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import is_per_batch, per_batch_assets
 from fusc_pipeline.host.device_lease import lock_folder
 from fusc_pipeline.host.places import check_data_root
 from fusc_pipeline.host.processes import ProcessMark
@@ -166,7 +166,7 @@ def _steps(batch: str | None, keys: set[dg.AssetKey], known: Sequence[str], grap
     For all: each batch's own assets, then what is made once for the corpus up to the model in service, then each batch
     is assigned with that model, then what is made from the assignments.
     """
-    per_batch = {key for key in keys if key.to_user_string() in PARTITIONED}
+    per_batch = {key for key in keys if is_per_batch(key.to_user_string())}
     if batch is not None:
         if batch not in known:
             raise BadInput(f"there is no batch {batch!r}; known: {', '.join(known) or 'none'}; add it: fusc add-batch")
@@ -204,13 +204,13 @@ def _external_steps(batch: str, keys: set[dg.AssetKey], steps: Iterable):
     `steps` are those of any batch: they refuse an unknown one.
     """
     next(iter(steps))
-    files = StoreResource().get()
-    without = set() if files.record(IN_SERVICE) else {ASSIGNMENTS}
-    yield batch, {key for key in keys if key.to_user_string() in PARTITIONED - without}
-    if files.record("corpus") is None:
+    store = StoreResource().get()
+    without = set() if store.record(IN_SERVICE) else {ASSIGNMENTS}
+    yield batch, {key for key in keys if key.to_user_string() in per_batch_assets() - without}
+    if store.record("corpus") is None:
         print(f"-- batch {batch} is external and waits: no model was trained yet; train on another batch: fusc run")
         return
-    later = [TESTED, *([SHOWN] if files.record(SHOWN) else [])]
+    later = [TESTED, *([SHOWN] if store.record(SHOWN) else [])]
     yield None, {key for key in keys if key.to_user_string() in later}
 
 

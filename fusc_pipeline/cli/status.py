@@ -14,9 +14,9 @@ from pydantic import ValidationError
 from fusc_pipeline.base.errors import BadInput, FuscError
 from fusc_pipeline.base.words import named
 from fusc_pipeline.cli.reasons import reasons
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
-from fusc_pipeline.defs.engine.planning import Plan, plan_asset, refusal_words
+from fusc_pipeline.defs.engine.planning import plan_asset, refusal_words
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import Plan, is_per_batch, stored
 from fusc_pipeline.operations.arrivals import MARKER
 from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.store.store import Recipe, Record, Store
@@ -73,7 +73,7 @@ class Settings:
 
 def batches_of(store: Store, inbox: Inbox) -> list[str]:
     """Every batch that was registered here or of which something stands, sorted."""
-    return sorted(set(inbox.registered()).union(*(store.partitions(asset) for asset in PARTITIONED)))
+    return sorted({*inbox.registered(), *(batch for _, batch in store.slots() if batch)})
 
 
 def status(definitions: dg.Definitions, resource: StoreResource, settings: Settings = Settings()) -> list[State]:
@@ -83,11 +83,11 @@ def status(definitions: dg.Definitions, resource: StoreResource, settings: Setti
 
 class _Look:
     def __init__(self, definitions: dg.Definitions, resource: StoreResource, settings: Settings):
-        self.resource, self.settings = resource, settings
+        self.settings = settings
         self.store, self.inbox = resource.get(), resource.inbox()
         graph = definitions.resolve_asset_graph()
         order = [key for key in graph.toposorted_asset_keys if key in graph.materializable_asset_keys]
-        self.definitions = {key.to_user_string(): definitions.resolve_assets_def(key) for key in order}
+        self.assets = [key.to_user_string() for key in order]
         self.parents = {
             key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
             for key in order
@@ -98,8 +98,8 @@ class _Look:
         self.records: dict[tuple[str, str | None], Record | None] = {}
 
     def all(self) -> Iterator[State]:
-        for asset in self.definitions:
-            for batch in self.batches if asset in PARTITIONED else [None]:
+        for asset in self.assets:
+            for batch in self.batches if is_per_batch(asset) else [None]:
                 state = self._judge(asset, batch)
                 self.found[asset, batch] = state
                 yield state
@@ -145,19 +145,18 @@ class _Look:
         return State(asset, batch, FRESH, (), by, warned, plan)
 
     def _plan(self, asset: str, batch: str | None, record: Record | None) -> Plan:
-        definition = self.definitions[asset]
         if self.settings.preset:
             config = (self.settings.ops.get(asset) or {}).get("config") or {}
-            return plan_asset(definition, self.resource, batch, config)
+            return plan_asset(asset, self.store, batch, config)
         if record is None:
-            return plan_asset(definition, self.resource, batch)
-        known = definition.op.compute_fn.decorated_fn.__annotations__["config"].model_fields
+            return plan_asset(asset, self.store, batch)
+        known = stored(asset).config_class.model_fields
         config = {name: value for name, value in record.config.items() if name in known}
         if not (isinstance(config.get("encoder"), dict) and "weights" in record.extra):
-            return plan_asset(definition, self.resource, batch, config)
+            return plan_asset(asset, self.store, batch, config)
         # Where its checkpoint lies is no part of a record: it is taken to be the one it was made with.
         encoder = {name: value for name, value in config["encoder"].items() if name != "frozen"}
-        plan = plan_asset(definition, self.resource, batch, config | {"encoder": encoder})
+        plan = plan_asset(asset, self.store, batch, config | {"encoder": encoder})
         return Plan(Recipe(plan.recipe.code_version, record.config, record.extra), plan.inputs)
 
     def _unasked(self, asset: str, batch: str | None) -> str | None:
@@ -183,7 +182,7 @@ class _Look:
         todo = [asset]
         while todo:
             name = todo.pop()
-            more = [c for c, parents in self.parents.items() if name in parents and c not in PARTITIONED]
+            more = [c for c, parents in self.parents.items() if name in parents and not is_per_batch(c)]
             todo += [child for child in more if child not in found]
             found |= set(more)
         return found
@@ -193,10 +192,10 @@ class _Look:
         waits: dict[str, list[str]] = {}
         for parent in self.parents[asset]:
             # What comes of a batch is made with what stands for the corpus: nobody waits for a training, but the first.
-            if batch is not None and parent not in PARTITIONED and self._record(parent, None):
+            if batch is not None and not is_per_batch(parent) and self._record(parent, None):
                 continue
             of_batches = [batch] if batch else self._batches_for(asset)
-            over = of_batches if parent in PARTITIONED else [None]
+            over = of_batches if is_per_batch(parent) else [None]
             late = [place for place in over if self._is_late(parent, place)]
             if late:
                 waits[parent] = [place for place in late if place is not None]

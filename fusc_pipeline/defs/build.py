@@ -19,7 +19,7 @@ from fusc_pipeline.defs.clustering import registry
 from fusc_pipeline.defs.dataset import checks as dataset_checks
 from fusc_pipeline.defs.dataset import corpus
 from fusc_pipeline.defs.engine.check import check_steps, checks_of
-from fusc_pipeline.defs.engine.resources import ParquetResource, StoreResource
+from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.defs.evaluation import audit_checks, external, inpainting_audit, label_audit, reports
 from fusc_pipeline.defs.evaluation import checks as evaluation_checks
 from fusc_pipeline.defs.ingestion import scans
@@ -28,6 +28,7 @@ from fusc_pipeline.defs.representation import checks as representation_checks
 from fusc_pipeline.defs.representation import embeddings, encoders
 from fusc_pipeline.defs.service import batch_assignments, model_in_service
 from fusc_pipeline.defs.service import checks as service_checks
+from fusc_pipeline.defs.service.model_in_service import candidate_asset
 from fusc_pipeline.defs.text import burned_in_text, clean_images
 from fusc_pipeline.defs.text import checks as text_checks
 
@@ -69,7 +70,7 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
     tests and deployments that bring their own.
     """
-    assets = dg.load_assets_from_modules(_ASSETS)
+    assets = [*dg.load_assets_from_modules(_ASSETS), candidate_asset()]
     renew_model, weekly_renewal = renewal(assets)
     return dg.Definitions(
         assets=owned(automated(assets)),
@@ -83,7 +84,6 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
         executor=mending_executor(StoreResource(root=root)),
         resources={
             "store": StoreResource(root=root),
-            "io_manager": ParquetResource(root=root),
             **(resources or {}),
         },
     )

@@ -167,6 +167,12 @@ class Store:
             found = file.read(columns=columns)
         return found if columns is None else found.select(columns)
 
+    def slots(self) -> list[tuple[str, str | None]]:
+        """(asset, batch) of every output that has a folder, sorted; None: it is made once for the whole corpus."""
+        folders = (path for path in (self.root / "assets").glob("[!.]*/[!.]*/") if path.is_dir())
+        found = [(path.parent.name, None if path.name == WHOLE else path.name) for path in folders]
+        return sorted(found, key=lambda slot: (slot[0], slot[1] or ""))
+
     def partitions(self, asset: str) -> list[str]:
         """Partitions of the asset that have a version in use, sorted."""
         base = self.root / "assets" / asset

@@ -59,7 +59,7 @@ def test_whatever_was_published_and_collected_what_is_in_use_stands(tmp_path, se
             assert used == gc.in_use(store)
             for asset, batch, fingerprint in used:
                 assert any(r.fingerprint == fingerprint for r in store.versions(asset, batch))
-        for asset, batch in gc.slots(store):
+        for asset, batch in store.slots():
             record = store.require(asset, batch)
             assert store.find(asset, batch, record.fingerprint) == record
     before = {path: path.stat().st_mtime_ns for path in store.root.rglob("content")}

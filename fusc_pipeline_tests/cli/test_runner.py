@@ -9,7 +9,7 @@ from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.cli import runner
 from fusc_pipeline.cli.main import main
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.operations.presets import apply_setting, load_preset, preset_names
 from fusc_pipeline.store.store import Recipe, Store
@@ -40,13 +40,13 @@ def published(store: Store, *assets: str) -> None:
 
 
 def test_an_external_batch_trains_nothing(root, capsys):
-    assert steps("planes") == [("planes", PARTITIONED - {"batch_assignments"})]
+    assert steps("planes") == [("planes", per_batch_assets() - {"batch_assignments"})]
     assert "is external and waits: no model was trained yet" in capsys.readouterr().out
     store = Store(root / "data")
     published(store, "corpus")
     assert steps("planes")[1:] == [(None, {"external_purity"})]
     published(store, "model_in_service")
-    assert steps("planes")[0] == ("planes", set(PARTITIONED))
+    assert steps("planes")[0] == ("planes", set(per_batch_assets()))
     published(store, "cluster_report")
     assert steps("planes")[1:] == [(None, {"external_purity", "cluster_report"})]
     with pytest.raises(BadInput, match="there is no batch 'other'"):
@@ -58,9 +58,9 @@ def test_all_batches_are_assigned_once_the_model_stands():
     keys = set(graph.materializable_asset_keys)
     steps = runner._steps(None, keys, ["a", "b"], graph)
     found = [(partition, {key.to_user_string() for key in chosen}) for partition, chosen in steps]
-    own = PARTITIONED - {"batch_assignments"}
+    own = per_batch_assets() - {"batch_assignments"}
     assert found[:2] == [("a", own), ("b", own)]
-    assert found[2][0] is None and "model_in_service" in found[2][1] and not found[2][1] & PARTITIONED
+    assert found[2][0] is None and "model_in_service" in found[2][1] and not found[2][1] & per_batch_assets()
     assert found[3:5] == [("a", {"batch_assignments"}), ("b", {"batch_assignments"})]
     assert set().union(*(chosen for _, chosen in found)) == {key.to_user_string() for key in keys}
     assert [p for p, _ in runner._steps("a", keys, ["a", "b"], graph)] == ["a"]

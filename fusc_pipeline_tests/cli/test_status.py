@@ -14,6 +14,7 @@ from fusc_pipeline.cli.status import Settings, status
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.planning import Plan
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.store.check_results import Verdict
 from fusc_pipeline.store.store import Recipe, Record, Store
 from fusc_pipeline_tests.conftest import fill_store
@@ -57,8 +58,8 @@ def as_planned(store: Store, batches: list[str]) -> None:
     from fusc_pipeline.defs.engine.planning import plan_asset
     from fusc_pipeline.scans.identity import create_key
 
-    definitions, resource = build_definitions(root=str(store.root)), StoreResource(root=str(store.root))
-    inbox = resource.inbox()
+    build_definitions(root=str(store.root))
+    inbox = Inbox(store.root)
     inbox.private.mkdir(parents=True, exist_ok=True)
     if not (inbox.private / "hmac.key").exists():
         create_key(inbox.private / "hmac.key")
@@ -69,7 +70,7 @@ def as_planned(store: Store, batches: list[str]) -> None:
         inbox.register(batch, folder)
         inbox.remember_names(batch, {"k": "a.png"}, {})
         for asset in ("scans", "rejected_scans", "burned_in_text", "pseudo_labels", "clean_images"):
-            plan = plan_asset(definitions.resolve_assets_def(asset), resource, batch)
+            plan = plan_asset(asset, store, batch)
             old = store.require(asset, batch)
             place = store.place(old)
             new = dataclasses.replace(

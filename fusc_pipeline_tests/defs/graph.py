@@ -4,7 +4,7 @@ import dagster as dg
 
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.clustering.registry import MODELS
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.store.store import Store
 
 # Every asset at its smallest: the graph is under test, not what it learns.
@@ -64,7 +64,7 @@ def materialise(
     succeeded."""
     definitions = build_definitions(root=str(store.root))
     keys = dg.AssetSelection.from_string(selection).resolve(definitions.resolve_asset_graph())
-    keys = {key for key in keys if key.to_user_string() not in PARTITIONED}  # those need a batch's name
+    keys = {key for key in keys if key.to_user_string() not in per_batch_assets()}  # those need a batch's name
     names = {key.to_user_string() for key in keys}
     chosen = dict(config or run_config())
     chosen["ops"] = {name: body for name, body in chosen["ops"].items() if name in names}

@@ -5,8 +5,8 @@ import pytest
 
 from fusc_pipeline.base.schemas import TABLES
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.defs.owners import OWNERS
 
 GROUPS = {
@@ -78,7 +78,7 @@ def test_tables_show_their_columns_with_meanings_before_the_first_run(specs):
 
 def test_per_batch_assets_are_partitioned_and_the_others_are_not(specs):
     for name, spec in specs.items():
-        assert (spec.partitions_def == scan_batches) == (name in PARTITIONED), name
+        assert (spec.partitions_def == scan_batches) == (name in per_batch_assets()), name
 
 
 def test_gpu_assets_share_the_pool_and_ask_kubernetes_for_a_device(definitions):
@@ -97,7 +97,7 @@ def test_what_came_after_the_corpus_depends_on_nothing_before_it_but_the_report(
     graph = definitions.resolve_asset_graph()
     for name in GROUPS["representation"] | GROUPS["clustering"] | {"purity_report", "cluster_composition"}:
         parents = {key.to_user_string() for key in graph.get(dg.AssetKey(name)).parent_keys}
-        assert not parents & PARTITIONED, name
+        assert not parents & per_batch_assets(), name
 
 
 def test_every_config_field_is_described(definitions):

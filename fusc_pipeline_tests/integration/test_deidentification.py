@@ -89,7 +89,7 @@ PARALLEL = {
 # listed is played: a test that runs as root can list everything.
 COMMANDS = """
 import errno, json, os, sys
-from fusc_pipeline import cli
+from fusc_pipeline.cli.main import main
 from fusc_pipeline.operations.inbox import Inbox
 content = Inbox.content
 def unlistable(inbox, batch, folder=None):
@@ -98,7 +98,7 @@ def unlistable(inbox, batch, folder=None):
     return content(inbox, batch, folder)
 Inbox.content = unlistable
 for command in json.loads(sys.argv[1]):
-    print("$ exit", cli.main(command), flush=True)
+    print("$ exit", main(command), flush=True)
 """
 
 

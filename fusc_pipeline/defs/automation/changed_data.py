@@ -10,12 +10,11 @@ from collections.abc import Sequence
 import dagster as dg
 from dagster_shared.record import replace
 
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations.presets import house_config
 
 SECONDS = 30
 FAN_IN = "corpus"
-AUTOMATED = PARTITIONED | {FAN_IN}
 _CHANGED = dg.AutomationCondition.any_deps_match(dg.AutomationCondition.data_version_changed()).since_last_handled()
 # While a run is at a batch it makes what comes after as well, so nothing is made twice.
 _QUIET = ~dg.AutomationCondition.in_progress() & ~dg.AutomationCondition.any_deps_in_progress()
@@ -33,9 +32,13 @@ def automated(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition
     return [dg.map_asset_specs(_with_condition, [asset])[0] for asset in assets]
 
 
+def _automated() -> frozenset[str]:
+    return per_batch_assets() | {FAN_IN}
+
+
 def _with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
     name = spec.key.to_user_string()
-    if name not in AUTOMATED or not spec.deps:
+    if name not in _automated() or not spec.deps:
         return spec
     return spec.replace_attributes(automation_condition=OF_ALL if name == FAN_IN else PER_BATCH)
 
@@ -61,7 +64,7 @@ def changed_data() -> dg.AutomationConditionSensorDefinition:
         warnings.simplefilter("ignore", dg.BetaWarning)
         return HouseConditions(
             name="changed_data",
-            target=dg.AssetSelection.assets(*sorted(AUTOMATED)),
+            target=dg.AssetSelection.assets(*sorted(_automated())),
             default_status=dg.DefaultSensorStatus.RUNNING,
             minimum_interval_seconds=SECONDS,
             emit_backfills=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations.presets import about, house_config, house_preset, left_out, load_preset, preset_names
 from fusc_pipeline.store.store import Store
 
@@ -41,8 +41,8 @@ def new_batch_job() -> Any:
     """`process_new_batch`, what a batch's arrival starts: nothing is trained, one process does it all."""
     return dg.define_asset_job(
         name=NEW_BATCH_JOB,
-        selection=dg.AssetSelection.assets(*sorted(PARTITIONED)),
-        config=batch_config(PARTITIONED),
+        selection=dg.AssetSelection.assets(*sorted(per_batch_assets())),
+        config=batch_config(per_batch_assets()),
         executor_def=dg.in_process_executor,
         description="One scan batch: read, clean, assign to the clusters of the model in service. The sensor "
         "`new_scan_batches` starts it for what arrives in the inbox; by hand, pick a batch and launch.",
@@ -62,9 +62,9 @@ def report_job(assets: Iterable[dg.AssetsDefinition]) -> Any:
     )
 
 
-def batch_assets(files: Store) -> list[str]:
+def batch_assets(store: Store) -> list[str]:
     """What can be made of a batch now: all of it once a model is in service."""
-    return sorted(PARTITIONED - (NEEDS_MODEL if files.record("model_in_service") is None else frozenset()))
+    return sorted(per_batch_assets() - (NEEDS_MODEL if store.record("model_in_service") is None else frozenset()))
 
 
 def batch_config(assets: Iterable[str]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Whether a renewed model is promoted is `service`'s part; that batches are assign
 import graphlib
 import os
 import zoneinfo
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import dagster as dg
 from dagster._utils.schedules import is_valid_cron_schedule
 
 from fusc_pipeline.base.errors import BadInput, BadSetting, FuscError
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.planning import plan_asset, refusal_words
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations.history import UNFINISHED
 from fusc_pipeline.operations.presets import house_config, house_preset
 from fusc_pipeline.store.store import Record, Store
@@ -31,7 +31,7 @@ WARM, WARM_STARTED = "warm_start", frozenset({"simclr_encoder"})
 
 def renewal_selection() -> dg.AssetSelection:
     """Everything that the model in service is made from and that is not made per batch."""
-    return dg.AssetSelection.assets(END).upstream() - dg.AssetSelection.assets(*sorted(PARTITIONED))
+    return dg.AssetSelection.assets(END).upstream() - dg.AssetSelection.assets(*sorted(per_batch_assets()))
 
 
 def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
@@ -48,13 +48,13 @@ def renewal_cron() -> str:
     return given
 
 
-def scheduled_config(files: Store, assets: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+def scheduled_config(store: Store, assets: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(run config of a scheduled renewal, settings by asset to find out with whether there is anything to renew).
 
     Without settings of the house a renewal uses those that each output was made with: whoever trained the first model
     chose them. How an encoder was started is no reason to train it again.
     """
-    records = {name: record for name in assets if (record := files.record(name))}
+    records = {name: record for name in assets if (record := store.record(name))}
     config = house_config(assets)
     if not house_preset():
         config = {"ops": {name: {"config": record.config} for name, record in records.items()}}
@@ -80,7 +80,6 @@ def _warmed(ops: Mapping[str, Any], assets: Sequence[str]) -> dict[str, Any]:
 
 def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefinition]:
     """The job `renew_model` and the schedule `weekly_renewal` over these assets."""
-    by_name = {key.to_user_string(): definition for definition in assets for key in definition.keys}
     names = sorted(key.to_user_string() for key in renewal_selection().resolve(list(assets)))
     job = dg.define_asset_job(
         name=RENEWAL_JOB,
@@ -106,7 +105,7 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
         order = [name for name in toposorted(assets) if name in names]
         config, asked = scheduled_config(store.get(), names)
         try:
-            why = first_change(store, {name: by_name[name] for name in order}, asked)
+            why = first_change(store.get(), order, asked)
         except (FuscError, dg.Failure) as refusal:
             return dg.SkipReason(f"the model cannot be renewed: {refusal_words(refusal)}")
         if why is None:
@@ -125,16 +124,15 @@ def toposorted(assets: Sequence[dg.AssetsDefinition]) -> list[str]:
     return [key.to_user_string() for key in graphlib.TopologicalSorter(before).static_order() if key in before]
 
 
-def first_change(store: StoreResource, assets: Mapping[str, dg.AssetsDefinition], ops: Mapping[str, Any]) -> str | None:
+def first_change(store: Store, assets: Iterable[str], ops: Mapping[str, Any]) -> str | None:
     """The first of the assets (in the order of making) that a run would make, and why; None when all are fresh.
 
     ops: settings by asset, as in a run's config. Raises what planning raises: an input is missing or was refused. No
     torch: it is the decision that the assets themselves take, and no work.
     """
-    files = store.get()
-    for name, definition in assets.items():
-        plan = plan_asset(definition, store, config=(ops.get(name) or {}).get("config"))
-        record = files.record(name)
+    for name in assets:
+        plan = plan_asset(name, store, config=(ops.get(name) or {}).get("config"))
+        record = store.record(name)
         if name == "corpus" and not plan.inputs:
             raise BadInput("no scan batch stands with clean images and labels yet; add one: fusc add-batch <folder>")
         if record is None:

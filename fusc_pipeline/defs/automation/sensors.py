@@ -60,7 +60,7 @@ def new_scan_batches(context: dg.SensorEvaluationContext, store: StoreResource) 
 
 
 def _choose(
-    instance: dg.DagsterInstance, files: Store, seen: Look, memory: dict, rules: ArrivalRules
+    instance: dg.DagsterInstance, store: Store, seen: Look, memory: dict, rules: ArrivalRules
 ) -> tuple[list[tuple[Arrival, Attempt]], list[tuple[str, str]], dict]:
     """(deliveries to run now, batches that are held back and why, what to remember of the tries)."""
     going = batches_in_progress(instance)
@@ -70,7 +70,7 @@ def _choose(
     for arrival in seen.of_state("ready"):
         if arrival.key in going:
             held.append((arrival.key, "a run is at it"))
-        elif failed := _failed_check(files, arrival):
+        elif failed := _failed_check(store, arrival):
             held.append((arrival.key, failed))
         elif len(chosen) >= rules.per_tick:
             held.append((arrival.key, "its turn comes with one of the next looks"))
@@ -87,11 +87,11 @@ def _choose(
     return chosen, held, {key: value for key, value in memory.items() if key in waiting} | attempts
 
 
-def _failed_check(files: Store, arrival: Arrival) -> str:
+def _failed_check(store: Store, arrival: Arrival) -> str:
     """Why nothing more can be made of this very delivery: a blocking check that it failed; else empty."""
     if arrival.why != IN_PART:
         return ""
-    found = ((asset, files.refusal(asset, arrival.key)) for asset in ("scans", *CHAIN))
+    found = ((asset, store.refusal(asset, arrival.key)) for asset in ("scans", *CHAIN))
     return next((f"{asset} failed a check: {words}" for asset, words in found if words), "")
 
 
@@ -110,12 +110,12 @@ def _request(arrival: Arrival, attempt: Attempt, assets: list[str]) -> dg.RunReq
     )
 
 
-def _in_words(seen: Look, held: Iterable[tuple[str, str]], chosen: list[Arrival], files: Store) -> str:
+def _in_words(seen: Look, held: Iterable[tuple[str, str]], chosen: list[Arrival], store: Store) -> str:
     """What this look found, in words without names of folders."""
     parts = []
     if chosen:
         parts.append("started: " + _named((a.key, a.why) for a in chosen))
-        if files.record("model_in_service") is None:
+        if store.record("model_in_service") is None:
             parts.append("no model is in service yet, so batches are not assigned to clusters")
     waiting = [*held, *((a.key, a.why) for a in seen.of_state("waiting"))]
     if waiting:

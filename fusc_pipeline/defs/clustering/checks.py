@@ -11,7 +11,7 @@ def _every_image_assigned(model: str) -> Check:
         import pyarrow.compute as pc
 
         table = made.table(["image_id", "n_clusters", "seed", "cluster", "confidence"])
-        images = made.files.table("corpus", columns=["image_id"]).num_rows
+        images = made.store.table("corpus", columns=["image_id"]).num_rows
         fits = table.group_by(["n_clusters", "seed"]).aggregate([("image_id", "count_distinct"), ("image_id", "count")])
         wrong = [
             row

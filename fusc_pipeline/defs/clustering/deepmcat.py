@@ -12,11 +12,10 @@ from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_f
 from fusc_pipeline.defs.clustering.kmeans import fit_weights, fitted
 from fusc_pipeline.defs.engine.arrays import cluster_rows
 from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, PixelsConfig, curves_markdown, log_device
 from fusc_pipeline.defs.engine.progress import Progress
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_name
 
@@ -46,35 +45,33 @@ class DeepmcatConfig(DeepClusterAssetConfig):
     seeds: list[int] = Field(default=[0], description="Random seeds; every fit trains a network of its own.")
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus"],
-    group_name="clustering",
+    group="clustering",
     kinds={"pytorch", "parquet"},
     code_version="2",
-    metadata=column_schema("deepmcat"),
-    **GPU_OP,
+    gpu=True,
 )
-def deepmcat(context: dg.AssetExecutionContext, config: DeepmcatConfig, store: StoreResource) -> dg.MaterializeResult:
+def deepmcat(context: Request, config: DeepmcatConfig, store: Store) -> Work:
     """DeepCluster on VGG16: features are clustered and the clusters learned from, in turns, on the train split.
 
     Clusters of all images come from the last epoch's whitened features and centroids.
     """
-    files = store.get()
 
     def produce(draft):
         compute = config.compute()
-        log_device(context, compute)
-        corpus = CorpusPixels(files, config.image_size, config.resize)
+        log_device(context.run, compute)
+        corpus = CorpusPixels(store, config.image_size, config.resize)
         histories = fit_each(
             draft,
             config.n_clusters,
             config.seeds,
-            lambda k, seed: _fit(context, config, compute, corpus, k, seed, draft.work),
+            lambda k, seed: _fit(context.run, config, compute, corpus, k, seed, draft.work),
         )
         last = histories[-1]["history"]
         draft.metadata |= {"curves": curves_markdown(last, ("loss", "agreement", "filled"))}
 
-    return materialize(context, files, config, produce, upstream=["corpus"], holds=config.holds())
+    return Work(produce, holds=config.holds())
 
 
 def _fit(
@@ -118,15 +115,15 @@ def _fit(
     return cluster_rows(corpus.ids, splits, probabilities, n_clusters, seed), weights, result.history
 
 
-def _predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+def _predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
     from fusc_pipeline.clustering.deepcluster import DeepClusterResult, WhitenedSpace
     from fusc_pipeline.representation.augment import plain_view
     from fusc_pipeline.representation.backbones import build_backbone
 
-    weights = load_fit(files, "deepmcat", n_clusters, seed)
+    weights = load_fit(store, "deepmcat", n_clusters, seed)
     kept = ("space.mean", "space.components", "centroids", "variance")
     space = WhitenedSpace(weights["space.mean"].numpy(), weights["space.components"].numpy())
-    network = build_backbone(files.require("deepmcat").config["backbone"], seed=seed)
+    network = build_backbone(store.require("deepmcat").config["backbone"], seed=seed)
     network.load_state_dict({name: value for name, value in weights.items() if name not in kept})
     result = DeepClusterResult(compute.place(network).eval(), space, fitted(weights), [])
     return result.predict_proba(plain_view(images.pixels, compute), len(images.ids), compute)

@@ -149,6 +149,6 @@ def _fits_markdown(tables: Sequence[pa.Table]) -> str:
     return "\n".join(lines)
 
 
-def load_fit(files: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
+def load_fit(store: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """The weights of one fit, as `fit_each` was given them."""
-    return load_weights(files.folder(asset) / f"{fit_name(n_clusters, seed)}.safetensors")
+    return load_weights(store.folder(asset) / f"{fit_name(n_clusters, seed)}.safetensors")

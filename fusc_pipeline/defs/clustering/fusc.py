@@ -11,11 +11,10 @@ from fusc_pipeline.clustering.configs import FuscConfig
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.engine.arrays import cluster_rows, embedding_arrays, neighbor_rows
 from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, curves_markdown, load_backbone, log_device
 from fusc_pipeline.defs.engine.progress import Progress
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.representation.embeddings import embeddings_of
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_name
@@ -47,33 +46,28 @@ class FuscHeadConfig(FuscAssetConfig):
 
 def row(encoder: str) -> Row:
     """The FUSC clustering step on one encoder."""
-    name, upstream = (
-        f"fusc_{encoder}",
-        ["corpus", f"{encoder}_encoder", f"{encoder}_embeddings", f"{encoder}_neighbors"],
-    )
+    name = f"fusc_{encoder}"
 
-    @dg.asset(
+    @stored_asset(
         name=name,
-        deps=upstream,
-        group_name="clustering",
+        deps=["corpus", f"{encoder}_encoder", f"{encoder}_embeddings", f"{encoder}_neighbors"],
+        group="clustering",
         kinds={"pytorch", "parquet"},
         code_version="1",
-        metadata=column_schema(name),
         description=(
             f"FUSC on {encoder}: neighbours must agree on a cluster, clusters must be used evenly (equation 1). "
             "Trained on the train split without labels, applied to all images."
         ),
-        **GPU_OP,
+        gpu=True,
     )
-    def fusc(context: dg.AssetExecutionContext, config: FuscHeadConfig, store: StoreResource) -> dg.MaterializeResult:
-        files = store.get()
+    def fusc(context: Request, config: FuscHeadConfig, store: Store) -> Work:
 
         def produce(draft):
             compute = config.compute()
-            log_device(context, compute)
-            run = _FuscRun(files, encoder, config, compute)
+            log_device(context.run, compute)
+            run = _FuscRun(store, encoder, config, compute)
             histories = fit_each(
-                draft, config.n_clusters, config.seeds, lambda k, seed: run.fit(k, seed, context, draft.work)
+                draft, config.n_clusters, config.seeds, lambda k, seed: run.fit(k, seed, context.run, draft.work)
             )
             last = histories[-1]["history"]
             draft.metadata |= {
@@ -83,24 +77,24 @@ def row(encoder: str) -> Row:
                 "curves": curves_markdown(last, ("loss", "consistency", "entropy")),
             }
 
-        return materialize(context, files, config, produce, upstream=upstream, holds=config.holds())
+        return Work(produce, holds=config.holds())
 
-    def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
-        weights = load_fit(files, name, n_clusters, seed)
+    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+        weights = load_fit(store, name, n_clusters, seed)
         if any(key.startswith("backbone.") for key in weights):
-            return predict_whole(files, compute, encoder, weights, images)
-        return _predict_head(compute, weights, embeddings_of(files, compute, encoder, images))
+            return predict_whole(store, compute, encoder, weights, images)
+        return _predict_head(compute, weights, embeddings_of(store, compute, encoder, images))
 
     reads = (f"{encoder}_embeddings",)
     return Row(fusc, predict, sees=f"{encoder}_encoder", reads=reads, fits_of=name)
 
 
-def predict_whole(files: Store, compute: Any, encoder: str, weights: dict[str, Any], images: ImagePixels) -> np.ndarray:
+def predict_whole(store: Store, compute: Any, encoder: str, weights: dict[str, Any], images: ImagePixels) -> np.ndarray:
     """(N, K) of a network trained as a whole, backbone and heads, on the encoder."""
     from fusc_pipeline.clustering.predictions import predict_probabilities
     from fusc_pipeline.representation.augment import plain_view
 
-    backbone = load_backbone(files, compute, f"{encoder}_encoder")
+    backbone = load_backbone(store, compute, f"{encoder}_encoder")
     model = compute.place(cluster_model(weights, backbone))
     return predict_probabilities(model, plain_view(images.pixels, compute), len(images.ids), compute)
 
@@ -129,13 +123,13 @@ def cluster_model(weights: dict[str, Any], backbone: Any = None):
 class _FuscRun:
     """What the fits of one FUSC asset share: images or embeddings, and neighbours."""
 
-    def __init__(self, files: Store, encoder: str, config: FuscHeadConfig, compute: Any):
-        self.files, self.encoder, self.config, self.compute = files, encoder, config, compute
-        self.ids, self.splits, self.vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
+    def __init__(self, store: Store, encoder: str, config: FuscHeadConfig, compute: Any):
+        self.store, self.encoder, self.config, self.compute = store, encoder, config, compute
+        self.ids, self.splits, self.vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
         self.train = np.flatnonzero(self.splits == "train")
-        self.neighbours = neighbor_rows(files.table(f"{encoder}_neighbors"), self.ids[self.train].tolist())
-        settings = files.require(f"{encoder}_encoder").config
-        self.pixels = CorpusPixels(files, settings["image_size"], settings["resize"]).pixels
+        self.neighbours = neighbor_rows(store.table(f"{encoder}_neighbors"), self.ids[self.train].tolist())
+        settings = store.require(f"{encoder}_encoder").config
+        self.pixels = CorpusPixels(store, settings["image_size"], settings["resize"]).pixels
 
     def fit(self, n_clusters: int, seed: int, context: dg.AssetExecutionContext, work: Path):
         import torch
@@ -146,7 +140,7 @@ class _FuscRun:
 
         settings = settings_of(self.config, FuscConfig, n_clusters=n_clusters, seed=seed)
         compute, whole = self.compute, self.config.train_backbone
-        backbone = load_backbone(self.files, compute, f"{self.encoder}_encoder") if whole else None
+        backbone = load_backbone(self.store, compute, f"{self.encoder}_encoder") if whole else None
         model = build_cluster_model(settings, self.vectors.shape[1], backbone, self.vectors[self.train])
         if whole:
             augmentation = strong_augment(self.config.rotation_degrees)

@@ -2,15 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.engine.arrays import cluster_rows, embedding_arrays
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import ImagePixels
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.representation.embeddings import embeddings_of
 from fusc_pipeline.store.store import Store
 
@@ -28,23 +27,21 @@ def row(encoder: str) -> Row:
     """K-means on one encoder's embeddings (the paper's baseline rows)."""
     name = f"kmeans_{encoder}"
 
-    @dg.asset(
+    @stored_asset(
         name=name,
         deps=[f"{encoder}_embeddings"],
-        group_name="clustering",
+        group="clustering",
         kinds={"scikitlearn", "parquet"},
         code_version="2",
-        metadata=column_schema(name),
         description=f"K-means on L2-normalised {encoder} embeddings: fit on the train split, applied to all.",
     )
-    def kmeans(context: dg.AssetExecutionContext, config: KMeansConfig, store: StoreResource) -> dg.MaterializeResult:
-        files = store.get()
+    def kmeans(context: Request, config: KMeansConfig, store: Store) -> Work:
 
         def produce(draft):
             from fusc_pipeline.clustering.kmeans import KMeansClusterer
 
             config.compute()
-            ids, splits, vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
+            ids, splits, vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
 
             def fit(n_clusters, seed):
                 model = KMeansClusterer(n_clusters, config.n_init, seed).fit(vectors[splits == "train"])
@@ -53,18 +50,18 @@ def row(encoder: str) -> Row:
 
             fit_each(draft, config.n_clusters, config.seeds, fit)
 
-        return materialize(context, files, config, produce, upstream=[f"{encoder}_embeddings"], holds=config.holds())
+        return Work(produce, holds=config.holds())
 
-    def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
-        model = fitted(load_fit(files, name, n_clusters, seed))
-        return model.predict_proba(embeddings_of(files, compute, encoder, images))
+    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+        model = fitted(load_fit(store, name, n_clusters, seed))
+        return model.predict_proba(embeddings_of(store, compute, encoder, images))
 
-    def refit(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+    def refit(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         from fusc_pipeline.clustering.kmeans import KMeansClusterer
 
-        _, splits, vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
-        model = KMeansClusterer(n_clusters, files.require(name).config["n_init"], seed).fit(vectors[splits == "train"])
-        return model.predict_proba(embeddings_of(files, compute, encoder, images))
+        _, splits, vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
+        model = KMeansClusterer(n_clusters, store.require(name).config["n_init"], seed).fit(vectors[splits == "train"])
+        return model.predict_proba(embeddings_of(store, compute, encoder, images))
 
     reads = (f"{encoder}_embeddings",)
     return Row(kmeans, predict, sees=f"{encoder}_encoder", reads=reads, fits_of=name, refit=refit)

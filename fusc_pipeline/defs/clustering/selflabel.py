@@ -14,8 +14,6 @@ from fusc_pipeline.defs.clustering.fits import Row, fit_each, load_fit
 from fusc_pipeline.defs.clustering.fusc import cluster_model, predict_whole
 from fusc_pipeline.defs.engine.arrays import cluster_rows
 from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import (
     ComputeConfig,
     CorpusPixels,
@@ -25,7 +23,8 @@ from fusc_pipeline.defs.engine.networks import (
     log_device,
 )
 from fusc_pipeline.defs.engine.progress import Progress
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_files, fit_name
 
@@ -52,40 +51,37 @@ class SelfLabelHeadConfig(SelfLabelAssetConfig):
 def row(encoder: str) -> Row:
     """Self-labelling of one encoder's FUSC fits."""
     before, name = f"fusc_{encoder}", f"fusc_{encoder}_selflabel"
-    upstream = ["corpus", f"{encoder}_encoder", before]
 
-    @dg.asset(
+    @stored_asset(
         name=name,
-        deps=upstream,
-        group_name="clustering",
+        deps=["corpus", f"{encoder}_encoder", before],
+        group="clustering",
         kinds={"pytorch", "parquet"},
         code_version="1",
-        metadata=column_schema(name),
         description=(
             f"FUSC* on {encoder}: the network retrained on its own confident assignments. Stops before it loses "
             "clusters or leaves the partition it started from; the last good state is kept."
         ),
-        **GPU_OP,
+        gpu=True,
     )
-    def selflabel(
-        context: dg.AssetExecutionContext, config: SelfLabelHeadConfig, store: StoreResource
-    ) -> dg.MaterializeResult:
-        files = store.get()
+    def selflabel(context: Request, config: SelfLabelHeadConfig, store: Store) -> Work:
 
         def continued() -> tuple[list[int], list[int]]:
             """K and seeds of the fits that are continued."""
-            earlier = files.require(before).config
+            earlier = store.require(before).config
             return earlier["n_clusters"], _continued(config.seeds, earlier["seeds"], before)
 
         def produce(draft):
             compute = config.compute()
-            log_device(context, compute)
-            settings = files.require(f"{encoder}_encoder").config
-            corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
+            log_device(context.run, compute)
+            settings = store.require(f"{encoder}_encoder").config
+            corpus = CorpusPixels(store, settings["image_size"], settings["resize"])
             histories = fit_each(
                 draft,
                 *continued(),
-                lambda k, seed: _self_label_fit(context, files, encoder, config, compute, corpus, k, seed, draft.work),
+                lambda k, seed: _self_label_fit(
+                    context.run, store, encoder, config, compute, corpus, k, seed, draft.work
+                ),
             )
             stopped = [
                 {"n_clusters": f["n_clusters"], "seed": f["seed"], "stopped_because": f["history"][-1].get("stop")}
@@ -105,12 +101,10 @@ def row(encoder: str) -> Row:
                 "curves": curves_markdown(last, ("loss", "coverage", "agreement")),
             }
 
-        return materialize(
-            context, files, config, produce, upstream=upstream, holds=lambda: [*fit_files(*continued()), STOPPED]
-        )
+        return Work(produce, holds=lambda: [*fit_files(*continued()), STOPPED])
 
-    def predict(files: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
-        return predict_whole(files, compute, encoder, load_fit(files, name, n_clusters, seed), images)
+    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+        return predict_whole(store, compute, encoder, load_fit(store, name, n_clusters, seed), images)
 
     return Row(selflabel, predict, sees=f"{encoder}_encoder", fits_of=before)
 
@@ -124,7 +118,7 @@ def _continued(wanted: list[int], there: list[int], before: str) -> list[int]:
 
 def _self_label_fit(
     context: dg.AssetExecutionContext,
-    files: Store,
+    store: Store,
     encoder: str,
     config: SelfLabelHeadConfig,
     compute: Any,
@@ -139,11 +133,11 @@ def _self_label_fit(
 
     settings = settings_of(config, SelfLabelConfig, seed=seed)
     before = f"fusc_{encoder}"
-    earlier = files.require(before).config
+    earlier = store.require(before).config
     fits = len(earlier["n_clusters"]) * len(config.seeds or earlier["seeds"])
     # A head trained on cached embeddings has no backbone weights of its own: the encoder's stay in place.
-    backbone = load_backbone(files, compute, f"{encoder}_encoder")
-    model = cluster_model(load_fit(files, before, n_clusters, seed), backbone)
+    backbone = load_backbone(store, compute, f"{encoder}_encoder")
+    model = cluster_model(load_fit(store, before, n_clusters, seed), backbone)
     train = np.asarray(corpus.pixels[corpus.rows("train")])
     name = f"{context.asset_key.to_user_string()} K={n_clusters} seed={seed}"
     result = self_label(
@@ -155,7 +149,7 @@ def _self_label_fit(
         compute,
         on_epoch=Progress(context, name, settings.epochs, fits=fits),
         checkpoint=work / f"{fit_name(n_clusters, seed)}.pt",
-        run_id=files.require(before).data_version,
+        run_id=store.require(before).data_version,
     )
     probabilities = predict_probabilities(result.model, plain_view(corpus.pixels, compute), len(corpus.ids), compute)
     splits = corpus.table.column("split").to_pylist()

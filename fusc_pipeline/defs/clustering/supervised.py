@@ -3,7 +3,6 @@
 from dataclasses import fields
 from typing import Any
 
-import dagster as dg
 import numpy as np
 
 from fusc_pipeline.base.schemas import CLUSTERS
@@ -11,8 +10,6 @@ from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.defs.clustering.fits import Row
 from fusc_pipeline.defs.engine.arrays import cluster_rows, label_numbers
 from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import (
     WEIGHTS,
     CorpusPixels,
@@ -25,7 +22,8 @@ from fusc_pipeline.defs.engine.networks import (
     write_history,
 )
 from fusc_pipeline.defs.engine.progress import Progress
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.store import Store
@@ -36,48 +34,44 @@ SupervisedAssetConfig = asset_config(
 )
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus"],
-    group_name="clustering",
+    group="clustering",
     kinds={"pytorch", "parquet"},
     code_version="1",
-    metadata=column_schema("supervised"),
-    **GPU_OP,
+    gpu=True,
 )
-def supervised(
-    context: dg.AssetExecutionContext, config: SupervisedAssetConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def supervised(context: Request, config: SupervisedAssetConfig, store: Store) -> Work:
     """A ResNet18 trained on the pseudo-labels, from scratch: the upper line clustering is measured against.
 
-    Its "clusters" are the views, in the order of `fusc_pipeline.base.views.VIEWS`. Without labels the table is empty.
+    Its "clusters" are the views, in the order of `base.views.VIEWS`. Without labels the table is empty.
     """
-    files = store.get()
 
     def holds():
-        return [TABLE, HISTORY, *([WEIGHTS] if _labels_enough(files) else [])]
+        return [TABLE, HISTORY, *([WEIGHTS] if _labels_enough(store) else [])]
 
     def produce(draft):
         from fusc_pipeline.clustering.predictions import predict_probabilities
         from fusc_pipeline.representation.augment import plain_view
         from fusc_pipeline.representation.supervised import train_supervised
 
-        corpus = CorpusPixels(files, config.image_size, config.resize)
+        corpus = CorpusPixels(store, config.image_size, config.resize)
         train = corpus.rows("train")
         labels = label_numbers(corpus.table, corpus.ids)
-        if not _labels_enough(files):
+        if not _labels_enough(store):
             draft.write_table(CLUSTERS.empty_table())
             write_history(draft, [])
             draft.metadata |= {"dagster/row_count": 0, "skipped": "fewer than two training images have a label"}
             return
         compute = config.compute()
-        log_device(context, compute)
+        log_device(context.run, compute)
         result = train_supervised(
             np.asarray(corpus.pixels[train]),
             labels[train],
             settings_of(config, SupervisedConfig),
             compute,
             draft.work / "checkpoint.pt",
-            Progress(context, "supervised", config.epochs),
+            Progress(context.run, "supervised", config.epochs),
             n_classes=len(VIEWS),
         )
         probabilities = predict_probabilities(
@@ -93,24 +87,24 @@ def supervised(
             "curves": curves_markdown(result.history, ("loss", "train_accuracy")),
         }
 
-    return materialize(context, files, config, produce, upstream=["corpus"], holds=holds)
+    return Work(produce, holds=holds)
 
 
-def _labels_enough(files: Store) -> bool:
+def _labels_enough(store: Store) -> bool:
     """Whether two training images or more have a label."""
-    corpus = files.table("corpus", columns=["view", "split"]).to_pylist()
+    corpus = store.table("corpus", columns=["view", "split"]).to_pylist()
     return sum(row["split"] == "train" and row["view"] in VIEWS for row in corpus) >= 2
 
 
-def _predict(files: Store, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:
+def _predict(store: Store, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:
     from fusc_pipeline.clustering.predictions import predict_probabilities
     from fusc_pipeline.representation.augment import plain_view
     from fusc_pipeline.representation.supervised import build_classifier
 
-    settings = files.require("supervised").config
+    settings = store.require("supervised").config
     config = SupervisedConfig(**{field.name: settings[field.name] for field in fields(SupervisedConfig)})
     model = build_classifier(config, len(VIEWS), compute)
-    model.load_state_dict(load_weights(files.folder("supervised") / WEIGHTS))
+    model.load_state_dict(load_weights(store.folder("supervised") / WEIGHTS))
     return predict_probabilities(model, plain_view(images.pixels, compute), len(images.ids), compute)
 
 

@@ -4,14 +4,16 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import CORPUS
-from fusc_pipeline.defs.engine.materialize import AssetConfig, batch_versions, column_schema, materialize
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
+from fusc_pipeline.defs.engine.materialize import batch_versions
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
+from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.records import is_intact
 from fusc_pipeline.store.store import Store
@@ -32,14 +34,13 @@ class CorpusConfig(AssetConfig):
     seed: int = Field(default=0, ge=0, description="Which of the possible divisions is taken.")
 
 
-@dg.asset(
+@stored_asset(
     deps=["scans", "pseudo_labels", "clean_images"],
-    group_name="dataset",
+    group="dataset",
     kinds={"parquet"},
     code_version="4",
-    metadata=column_schema("corpus"),
 )
-def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: StoreResource) -> dg.MaterializeResult:
+def corpus(context: Request, config: CorpusConfig, store: Store) -> Work:
     """Manifest of the clean images of all batches, divided 80/20 by subject and stratified by view.
 
     A batch counts once both its clean images and its pseudo-labels stand and passed their checks. An image delivered in
@@ -48,13 +49,12 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
     them.
     Everything after this asset depends on it alone, however many batches there are.
     """
-    files = store.get()
     batches, external, refused = ready_batches(store)
     for batch, words in refused.items():
         context.log.warning(f"corpus: batch {batch} is left out, it failed a check ({words})")
-    inputs = batch_versions(files, MADE_FROM, batches)
+    inputs = batch_versions(store, MADE_FROM, batches)
     # The scans may have been deleted to save space; nothing but what a public data set said of them is missing then.
-    inputs |= {f"scans/{batch}": record.data_version for batch in batches if (record := files.record("scans", batch))}
+    inputs |= {f"scans/{batch}": record.data_version for batch in batches if (record := store.record("scans", batch))}
 
     def produce(draft):
         import pyarrow.parquet as pq
@@ -65,11 +65,11 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         links: list[tuple[str, str | None, str]] = []
         again = 0
         for batch in batches:
-            labels = files.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
+            labels = store.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
             views = {row["image_id"]: row["view"] for row in labels}
-            own = own_facts(files, batch)
+            own = own_facts(store, batch)
             columns = ["image_id", "subject_key", "study_key", "machine", "quarantined"]
-            for row in files.table("clean_images", batch, columns).to_pylist():
+            for row in store.table("clean_images", batch, columns).to_pylist():
                 if row["quarantined"] is not None:
                     continue
                 again += row["image_id"] in rows
@@ -110,13 +110,13 @@ def corpus(context: dg.AssetExecutionContext, config: CorpusConfig, store: Store
         for row, split in zip(ordered, splits, strict=True):
             row["split"] = split
         draft.write_table(pa.Table.from_pylist(ordered, schema=CORPUS))
-        pq.write_table(_cleaned(files, ordered, inputs), draft.path(PIXELS))
+        pq.write_table(_cleaned(store, ordered, inputs), draft.path(PIXELS))
         draft.metadata |= _describe(ordered, len(batches), again) | {"external_batches_left_out": len(external)}
         if refused:
             draft.metadata["batches_that_failed_a_check"] = ", ".join(refused)
 
     extra = {"external": external} if external else {}
-    return materialize(context, files, config, produce, inputs=inputs, extra=extra, holds=[TABLE, PIXELS])
+    return Work(produce, upstream=(), inputs=inputs, extra=extra, holds=[TABLE, PIXELS])
 
 
 class Ready(NamedTuple):
@@ -128,19 +128,19 @@ class Ready(NamedTuple):
     refused: dict[str, str]
 
 
-def ready_batches(store: StoreResource) -> Ready:
+def ready_batches(store: Store) -> Ready:
     """What stands, and of that what may be built on."""
-    files, inbox = store.get(), store.inbox()
+    inbox = Inbox(store.root)
     ready = Ready([], [], {})
-    for batch in sorted(set.intersection(*(set(files.partitions(asset)) for asset in MADE_FROM))):
-        if refusal := next(filter(None, (files.refusal(asset, batch) for asset in MADE_FROM)), None):
+    for batch in sorted(set.intersection(*(set(store.partitions(asset)) for asset in MADE_FROM))):
+        if refusal := next(filter(None, (store.refusal(asset, batch) for asset in MADE_FROM)), None):
             ready.refused[batch] = refusal
         else:
             (ready.external if inbox.is_external(batch) else ready.corpus).append(batch)
     return ready
 
 
-def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.Table:
+def _cleaned(store: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.Table:
     """image_id, scan_batch and the SHA-256 of the cleaned picture of each of these images.
 
     What the corpus in use says of a batch that is still the same is taken over: only new batches are read.
@@ -149,16 +149,16 @@ def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.T
     import pyarrow.parquet as pq
 
     known: dict[tuple[str, str], str] = {}
-    before = files.record("corpus")
-    if before and PIXELS in before.files and is_intact(files.place(before), before):
+    before = store.record("corpus")
+    if before and PIXELS in before.files and is_intact(store.place(before), before):
         cleaned = {name: version for name, version in inputs.items() if name.startswith("clean_images/")}
         same = {n.partition("/")[2] for n, version in cleaned.items() if before.inputs.get(n) == version}
-        for row in pq.ParquetFile(files.place(before) / PIXELS).read().to_pylist():
+        for row in pq.ParquetFile(store.place(before) / PIXELS).read().to_pylist():
             if row["scan_batch"] in same:
                 known[row["scan_batch"], row["image_id"]] = row["clean_sha256"]
     wanted = [(row["scan_batch"], row["image_id"]) for row in rows]
     for batch in dict.fromkeys(batch for batch, image in wanted if (batch, image) not in known):
-        images = files.dataset("clean_images", batch)
+        images = store.dataset("clean_images", batch)
         passed_on = pc.field("quarantined").is_null()
         for piece in images.to_batches(columns=["image_id", "image"], filter=passed_on, batch_size=64):
             for row in piece.to_pylist():
@@ -167,19 +167,19 @@ def _cleaned(files: Store, rows: Sequence[dict], inputs: dict[str, str]) -> pa.T
     return pa.table(columns | {"clean_sha256": [known[place] for place in wanted]})
 
 
-def own_facts(files: Store, batch: str) -> dict[str, dict]:
+def own_facts(store: Store, batch: str) -> dict[str, dict]:
     """image_id -> own_label and own_split, for the images of which the batch's data set says something."""
-    record = files.record("scans", batch)
+    record = store.record("scans", batch)
     if record is None:  # deleted, as it may be once it is cleaned
         return {}
-    require_whole(files, record, "what its data set says of its images is not known")
-    rows = files.table("scans", batch, ["image_id", "own_label", "own_split"]).to_pylist()
+    require_whole(store, record, "what its data set says of its images is not known")
+    rows = store.table("scans", batch, ["image_id", "own_label", "own_split"]).to_pylist()
     return {row.pop("image_id"): row for row in rows if row["own_label"] or row["own_split"]}
 
 
-def also_known_as(files: Store, subjects: set[str]) -> set[str]:
+def also_known_as(store: Store, subjects: set[str]) -> set[str]:
     """These subjects of an earlier corpus, and what the present one calls those that were joined with others since."""
-    rows = files.table("corpus", columns=["subject_key", "own_subject_key"]).to_pylist()
+    rows = store.table("corpus", columns=["subject_key", "own_subject_key"]).to_pylist()
     return subjects | {row["subject_key"] for row in rows if row["own_subject_key"] in subjects}
 
 

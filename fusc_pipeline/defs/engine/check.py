@@ -17,8 +17,8 @@ import pyarrow as pa
 from fusc_pipeline.base.errors import BadInput, FuscError
 from fusc_pipeline.defs.engine.begin_step import begin_step
 from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import is_per_batch
 from fusc_pipeline.store.check_results import Verdict
 from fusc_pipeline.store.store import Record, Store
 from fusc_pipeline.store.whole import gone, lacking
@@ -31,16 +31,16 @@ SOUND = "as it should be"
 class Made:
     """The version a check looks at: the one in use, of one batch where the asset is made per batch."""
 
-    files: Store
+    store: Store
     record: Record
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """Its table, or some of its columns."""
-        return self.files.table(self.record.asset, self.record.partition, columns)
+        return self.store.table(self.record.asset, self.record.partition, columns)
 
     @property
     def folder(self) -> Path:
-        return self.files.folder(self.record.asset, self.record.partition)
+        return self.store.folder(self.record.asset, self.record.partition)
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Check:
 
     def verdict(self, made: Made) -> tuple[Verdict, bool]:
         """(the verdict on this version, whether it was kept from before). Raises FuscError when it cannot be judged."""
-        kept = made.files.verdicts(made.record.asset, made.record.partition).get(self.name)
+        kept = made.store.verdicts(made.record.asset, made.record.partition).get(self.name)
         if kept is not None and kept.code_version == self.code_version:
             return kept, True
         said = self.judge(made)
@@ -89,7 +89,7 @@ class Check:
             description=said.description,
             metadata=said.metadata,
         )
-        made.files.keep_verdict(made.record, verdict)
+        made.store.keep_verdict(made.record, verdict)
         return verdict, False
 
 
@@ -130,15 +130,17 @@ def _step(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(name=f"{asset}_checks", specs=[one.spec() for one in checks])
     def judged(context: dg.AssetCheckExecutionContext, store: StoreResource) -> Iterator[dg.AssetCheckResult]:
         begin_step(context)
-        files = store.get()
-        with refusals(discreet=asset in PARTITIONED, private=files.private):
-            partition = context.partition_key if asset in PARTITIONED else None
-            made = Made(files, files.require(asset, partition))
-            names = lacking(files, made.record)
-            results = [_result(one, made, names) for one in checks]
-        yield from results
+        partition = context.partition_key if is_per_batch(asset) else None
+        yield from _results(asset, partition, checks, store.get())
 
     return judged
+
+
+def _results(asset: str, partition: str | None, checks: list[Check], store: Store) -> list[dg.AssetCheckResult]:
+    with refusals(discreet=is_per_batch(asset), private=store.private):
+        made = Made(store, store.require(asset, partition))
+        names = lacking(store, made.record)
+        return [_result(one, made, names) for one in checks]
 
 
 def _result(one: Check, made: Made, lost: list[str]) -> dg.AssetCheckResult:

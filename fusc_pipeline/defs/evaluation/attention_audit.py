@@ -63,7 +63,7 @@ class Looked:
 
 def look(
     log: "dg.DagsterLogManager",
-    files: Store,
+    store: Store,
     labelled: pa.Table,
     words: Mapping[str, list[dict]],
     config: AttentionConfig,
@@ -84,7 +84,7 @@ def look(
 
     if not config.attention_frames:
         return Looked(not_measured("not measured: inpainting_audit.attention_frames is 0"), [])
-    frames = side_by_side(files, labelled)
+    frames = side_by_side(store, labelled)
     squares = squares_of(frames, labelled.num_rows, words, config.attention_size)
     row_of = {row["image_id"]: row for row in labelled.to_pylist()}
     split, views, subjects = (
@@ -111,11 +111,11 @@ def look(
     rows = attention_rows(found, views[test].tolist(), subjects[test].tolist())
     ids = [squares.ids[place] for place in test]
     shown = most_attended(found[CLEANED], views[test], ids, unshown, config.attention_pictures)
-    return Looked(rows, _pictures(files, labelled, words, shown, ids, views[test], maps, found))
+    return Looked(rows, _pictures(store, labelled, words, shown, ids, views[test], maps, found))
 
 
 def _pictures(
-    files: Store,
+    store: Store,
     labelled: pa.Table,
     words: Mapping[str, list[dict]],
     shown: Sequence[int],
@@ -135,7 +135,7 @@ def _pictures(
     from fusc_pipeline.representation.pixels import resized
 
     chosen = pa.array([ids[place] for place in shown], pa.string())
-    pngs = dict(clean_pngs(files, labelled.filter(pc.field("image_id").isin(chosen))))
+    pngs = dict(clean_pngs(store, labelled.filter(pc.field("image_id").isin(chosen))))
     pictures = []
     for place in shown:
         image_id = ids[place]

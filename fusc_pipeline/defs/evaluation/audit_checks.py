@@ -15,7 +15,7 @@ def external_images_are_unknown_to_the_models(made: Made) -> Finding:
     import pyarrow.parquet as pq
 
     scored = pq.read_table(made.folder / PREDICTIONS, columns=["image_id", "scan_batch"])
-    corpus = made.files.table("corpus", columns=scored.column_names)
+    corpus = made.store.table("corpus", columns=scored.column_names)
     shared, batches = (
         len(set(pc.unique(scored.column(name)).to_pylist()) & set(pc.unique(corpus.column(name)).to_pylist()))
         for name in scored.column_names

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fusc_pipeline.audits.windows import SideBySide
 
 
-def side_by_side(files: Store, frames: pa.Table) -> "Iterator[SideBySide]":
+def side_by_side(store: Store, frames: pa.Table) -> "Iterator[SideBySide]":
     """Every one of these frames of the corpus, batch by batch."""
     import pyarrow.compute as pc
 
@@ -25,9 +25,9 @@ def side_by_side(files: Store, frames: pa.Table) -> "Iterator[SideBySide]":
         wanted = pc.field("image_id").isin(ids.combine_chunks())
         cleaned = {}
         columns = ["image_id", "image", "crop_x0", "crop_y0"]
-        for row in files.dataset("clean_images", batch).to_table(columns, filter=wanted).to_pylist():
+        for row in store.dataset("clean_images", batch).to_table(columns, filter=wanted).to_pylist():
             cleaned[row["image_id"]] = (row["image"]["bytes"], row["crop_x0"], row["crop_y0"])
-        for piece in files.dataset("scans", batch).to_batches(["image_id", "png"], filter=wanted, batch_size=16):
+        for piece in store.dataset("scans", batch).to_batches(["image_id", "png"], filter=wanted, batch_size=16):
             for scan in piece.to_pylist():
                 png, left, top = cleaned[scan["image_id"]]
                 clean = decode_png(png)

@@ -56,14 +56,14 @@ def no_cluster_is_dead(made: Made) -> Finding:
 
 def _before(made: Made) -> Record | None:
     """The newest kept version made before this one."""
-    earlier = (r for r in made.files.versions(made.record.asset) if r.created < made.record.created)
+    earlier = (r for r in made.store.versions(made.record.asset) if r.created < made.record.created)
     return next(earlier, None)
 
 
 def _rows(made: Made, record: Record) -> list[dict]:
     import pyarrow.parquet as pq
 
-    table: pa.Table = pq.ParquetFile(made.files.place(record) / "table.parquet").read()
+    table: pa.Table = pq.ParquetFile(made.store.place(record) / "table.parquet").read()
     known = [name for name in _SCORED if name in table.column_names and name in PURITY.names]
     return table.select(known).to_pylist()
 

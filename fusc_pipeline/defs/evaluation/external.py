@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
@@ -17,10 +16,9 @@ from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.schemas import EXTERNAL_PURITY
 from fusc_pipeline.defs.clustering.registry import MODELS
 from fusc_pipeline.defs.dataset.corpus import own_facts, ready_batches
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import ComputeConfig, ImagePixels, log_device
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.evaluation.reports import rows_to_score
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.store import Store
@@ -49,33 +47,29 @@ class ExternalPurityConfig(ComputeConfig):
     )
 
 
-@dg.asset(
+@stored_asset(
     deps=["scans", "pseudo_labels", "clean_images", "corpus", *_MADE_BEFORE],
-    group_name="evaluation",
+    group="evaluation",
     kinds={"pytorch", "parquet"},
     code_version="1",
-    metadata=column_schema("external_purity"),
-    **GPU_OP,
+    gpu=True,
 )
-def external_purity(
-    context: dg.AssetExecutionContext, config: ExternalPurityConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def external_purity(context: Request, config: ExternalPurityConfig, store: Store) -> Work:
     """The paper's generalisation test: finished models put another data set's images into their clusters, as they are.
 
     Scored against that set's own labels (else its pseudo-labels) at every K a model has and at K = its classes, where
     k-means is fitted on the corpus. An image that the corpus holds too is left out and counted.
     """
-    files = store.get()
     _, batches, refused = ready_batches(store)
     for batch, words in refused.items():
         context.log.warning(f"external_purity: batch {batch} is left out, it failed a check ({words})")
-    models = rows_to_score(files, context.log) if batches else []
+    models = rows_to_score(store, context.log) if batches else []
     upstream = sorted({"corpus", *(name for model in models for name in MODELS[model].upstream)}) if batches else []
     versions = {
         f"{asset}/{batch}": record.data_version
         for batch in batches
         for asset in ("scans", "pseudo_labels", "clean_images")
-        if (record := files.record(asset, batch))
+        if (record := store.record(asset, batch))
     }
 
     def produce(draft):
@@ -88,13 +82,13 @@ def external_purity(
         empty: list[str] = []
         compute = config.compute() if batches else None
         if batches:
-            log_device(context, compute)
+            log_device(context.run, compute)
         for batch in batches:
-            images = _read(files, batch, config.exclude)
+            images = _read(store, batch, config.exclude)
             if images is None:
                 empty.append(batch)
                 continue
-            for row, predictions in _apply(files, compute, images, models, context):
+            for row, predictions in _apply(store, compute, images, models, context.log):
                 rows.append(row)
                 predicted += predictions
         table = pa.Table.from_pylist(rows, schema=EXTERNAL_PURITY)
@@ -112,9 +106,7 @@ def external_purity(
     from fusc_pipeline.text.lexicon import lexicon_identity
 
     words = lexicon_identity() if batches else {}  # which classes no view shows
-    return materialize(
-        context, files, config, produce, upstream=upstream, inputs=versions, extra=words, holds=[TABLE, PREDICTIONS]
-    )
+    return Work(produce, upstream=upstream, inputs=versions, extra=words, holds=[TABLE, PREDICTIONS])
 
 
 @dataclass(frozen=True)
@@ -125,21 +117,21 @@ class _Images:
     known: Any  # evaluation.external.ExternalSet
 
 
-def _read(files: Store, batch: str, exclude: Sequence[str]) -> _Images | None:
+def _read(store: Store, batch: str, exclude: Sequence[str]) -> _Images | None:
     """The batch's clean images that are not excluded and not in the corpus, with their labels; None without any."""
     from fusc_pipeline.evaluation.external import ExternalSet
     from fusc_pipeline.scans.datasets import plane_of
 
-    own = {name: facts["own_label"] for name, facts in own_facts(files, batch).items() if facts["own_label"]}
+    own = {name: facts["own_label"] for name, facts in own_facts(store, batch).items() if facts["own_label"]}
     if own:
         source, labels = "own_label", {name: plane_of(label) for name, label in own.items()}
     else:
-        rows = files.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
+        rows = store.table("pseudo_labels", batch, ["image_id", "view"]).to_pylist()
         labels = {row["image_id"]: row["view"] for row in rows if row["view"] is not None}
         source = "pseudo_label" if labels else "none"
     left_out = {name.casefold() for name in exclude}
-    trained_on = set(files.table("corpus", columns=["image_id"]).column(0).to_pylist())
-    clean = files.table("clean_images", batch, ["image_id", "quarantined"]).to_pylist()
+    trained_on = set(store.table("corpus", columns=["image_id"]).column(0).to_pylist())
+    clean = store.table("clean_images", batch, ["image_id", "quarantined"]).to_pylist()
     ids = [row["image_id"] for row in clean if row["quarantined"] is None]
     fresh = [name for name in ids if name not in trained_on]
     scored = [name for name in fresh if (labels.get(name) or "").casefold() not in left_out]
@@ -147,7 +139,7 @@ def _read(files: Store, batch: str, exclude: Sequence[str]) -> _Images | None:
         return None
     found = [labels.get(name) for name in scored]
     classes = sorted({label for label in found if label is not None})
-    record = files.record("scans", batch)
+    record = store.record("scans", batch)
     known = ExternalSet(
         scan_batch=batch,
         data_set=record.metadata.get("layout", "plain") if record else "plain",
@@ -172,27 +164,27 @@ def _views_of(label: str) -> tuple[str, ...]:
 
 
 def _apply(
-    files: Store, compute: Any, images: _Images, models: Sequence[str], context: dg.AssetExecutionContext
+    store: Store, compute: Any, images: _Images, models: Sequence[str], log: Any
 ) -> Iterator[tuple[dict, list[pa.Table]]]:
     """(row of `EXTERNAL_PURITY`, tables of PREDICTED) of every fit of every model, and of K = classes."""
     known = images.known
-    cleaned = files.require("clean_images", known.scan_batch).data_version
+    cleaned = store.require("clean_images", known.scan_batch).data_version
     version = digest(["external", known.scan_batch, cleaned, images.table.column("image_id").to_pylist()])
 
     @cache
     def seen_at(size: int, resize: str) -> ImagePixels:
-        return ImagePixels(files, images.table, version, size, resize)
+        return ImagePixels(store, images.table, version, size, resize)
 
     for model in models:
         row = MODELS[model]
-        fits = _fits(files, model)
+        fits = _fits(store, model)
         if not fits:
             continue
-        settings = files.require(row.sees).config
+        settings = store.require(row.sees).config
         pixels = seen_at(settings["image_size"], settings["resize"])
-        context.log.info(f"external_purity: {model}, {len(fits)} fits, {len(pixels.ids)} images of {known.scan_batch}")
+        log.info(f"external_purity: {model}, {len(fits)} fits, {len(pixels.ids)} images of {known.scan_batch}")
         for k, seed in fits:
-            yield _scored(known, model, k, seed, pixels, row.predict(files, compute, k, seed, pixels))
+            yield _scored(known, model, k, seed, pixels, row.predict(store, compute, k, seed, pixels))
         k = known.n_classes
         if k < 2 or not row.fits_of or k in {fitted for fitted, _ in fits}:
             continue
@@ -200,13 +192,13 @@ def _apply(
             yield known.not_fitted(model, k, f"not fitted: add {k} to {row.fits_of}.n_clusters"), []
             continue
         for seed in sorted({seed for _, seed in fits}):
-            found = row.refit(files, compute, k, seed, pixels)
+            found = row.refit(store, compute, k, seed, pixels)
             yield _scored(known, model, k, seed, pixels, found, "fitted here, on the corpus's train split")
 
 
-def _fits(files: Store, model: str) -> list[tuple[int, int]]:
+def _fits(store: Store, model: str) -> list[tuple[int, int]]:
     """(K, seed) of the model's fits."""
-    table = files.table(model, columns=["n_clusters", "seed"]).group_by(["n_clusters", "seed"]).aggregate([])
+    table = store.table(model, columns=["n_clusters", "seed"]).group_by(["n_clusters", "seed"]).aggregate([])
     return sorted((row["n_clusters"], row["seed"]) for row in table.to_pylist())
 
 

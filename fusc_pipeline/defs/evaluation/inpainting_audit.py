@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
@@ -17,12 +16,13 @@ from fusc_pipeline.base.compute import usable_cores
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.schemas import INPAINTING_AUDIT
+from fusc_pipeline.defs.engine.config_fields import ParallelConfig
 from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import ParallelConfig, batch_versions, column_schema, materialize
+from fusc_pipeline.defs.engine.materialize import batch_versions
 from fusc_pipeline.defs.engine.networks import clean_pngs
 from fusc_pipeline.defs.engine.preview import image_markdown
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.evaluation.attention_audit import AttentionConfig, MapPicture, look
 from fusc_pipeline.defs.evaluation.before_after import side_by_side
 from fusc_pipeline.store.draft import TABLE
@@ -70,17 +70,14 @@ class InpaintingAuditConfig(ParallelConfig, AttentionConfig):
     )
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus", *TEXT_STAGE],
-    group_name=GROUP,
+    group=GROUP,
     kinds={"easyocr", "torch", "parquet"},
     code_version="2",
-    metadata=column_schema("inpainting_audit"),
-    **GPU_OP,
+    gpu=True,
 )
-def inpainting_audit(
-    context: dg.AssetExecutionContext, config: InpaintingAuditConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def inpainting_audit(context: Request, config: InpaintingAuditConfig, store: Store) -> Work:
     """Was the text removed? Words two engines still read on a sample; whether a network reads the label from its place;
     whether a view classifier looks there.
 
@@ -88,29 +85,27 @@ def inpainting_audit(
     """
     from fusc_pipeline.text.engines import engine_identity
 
-    files = store.get()
-    with refusals(discreet=False):  # a missing table stays missing: not to be tried again
-        corpus = files.table("corpus", columns=["image_id", "scan_batch", "subject_key", "view", "split"])
-        inputs = batch_versions(files, TEXT_STAGE, sorted(corpus.column("scan_batch").unique().to_pylist()))
+    corpus = store.table("corpus", columns=["image_id", "scan_batch", "subject_key", "view", "split"])
+    inputs = batch_versions(store, TEXT_STAGE, sorted(corpus.column("scan_batch").unique().to_pylist()))
 
     def audit(draft):
         import pyarrow.compute as pc
 
         from fusc_pipeline.audits.removal_audit import leak_rows, residual_rows, worst_frames
 
-        words = words_on(files, corpus)
+        words = words_on(store, corpus)
         labelled = corpus.filter(pc.field("view").is_valid())
         sample = _drawn(corpus, config.sample, config.seed)
-        pngs = dict(clean_pngs(files, sample))
+        pngs = dict(clean_pngs(store, sample))
         found = {engine: _read_again(engine, pngs, config) for engine in ENGINES}
         context.log.info(f"inpainting_audit: {len(pngs)} images read again by {' and '.join(found)}")
-        leak, reason = _leak(files, labelled, words, config)
+        leak, reason = _leak(store, labelled, words, config)
         left = {i for frames in found.values() for i, frame in frames.items() if frame.words}
         learned = _drawn(labelled, config.attention_frames, config.seed)
-        looked = look(context.log, files, learned, words, config, config.seed, unshown=left)
+        looked = look(context.log, store, learned, words, config, config.seed, unshown=left)
         rows = residual_rows(found) + leak_rows(leak, reason) + looked.rows
         draft.write_table(pa.Table.from_pylist(rows, schema=INPAINTING_AUDIT))
-        worst = worst_frames(found, _ink_shares(files, sample), config.pictures)
+        worst = worst_frames(found, _ink_shares(store, sample), config.pictures)
         covered = _draw_worst(draft, worst, pngs, words)
         _keep_maps(draft, looked.pictures)
         draft.metadata |= {"dagster/row_count": len(rows), "figures": {"md": _figures(rows)}}
@@ -119,13 +114,11 @@ def inpainting_audit(
 
     def produce(draft):
         # Delivered pixels are decoded here, which only an asset of the text stage may tell about in its own words.
-        with refusals(private=files.private):
+        with refusals(private=store.private):
             audit(draft)
 
     extra = {"engines": [engine_identity(engine) for engine in ENGINES]}
-    return materialize(
-        context, files, config, produce, upstream=["corpus"], inputs=inputs, extra=extra, holds=[TABLE, WORST, MAPS]
-    )
+    return Work(produce, upstream=["corpus"], inputs=inputs, extra=extra, holds=[TABLE, WORST, MAPS])
 
 
 def _drawn(frames: pa.Table, most: int, seed: int) -> pa.Table:
@@ -140,7 +133,7 @@ def _column(frames: pa.Table, name: str) -> dict[str, str]:
     return dict(zip(frames.column("image_id").to_pylist(), frames.column(name).to_pylist(), strict=True))
 
 
-def words_on(files: Store, corpus: pa.Table) -> dict[str, list[dict]]:
+def words_on(store: Store, corpus: pa.Table) -> dict[str, list[dict]]:
     """image_id → the words that were read on the scan, boxes in pixels of the cleaned frame."""
     import pyarrow.compute as pc
 
@@ -148,10 +141,10 @@ def words_on(files: Store, corpus: pa.Table) -> dict[str, list[dict]]:
     for batch in corpus.column("scan_batch").unique().to_pylist():
         ids = corpus.filter(pc.field("scan_batch") == batch).column("image_id").combine_chunks()
         of_batch = pc.field("image_id").isin(ids)
-        crops = files.dataset("clean_images", batch).to_table(["image_id", "crop_x0", "crop_y0"], filter=of_batch)
+        crops = store.dataset("clean_images", batch).to_table(["image_id", "crop_x0", "crop_y0"], filter=of_batch)
         origin = {row["image_id"]: (row["crop_x0"], row["crop_y0"]) for row in crops.to_pylist()}
         columns = ["image_id", "word", "x0", "y0", "x1", "y1", "view"]
-        rows = files.dataset("burned_in_text", batch).to_table(columns, filter=of_batch & (pc.field("word") >= 0))
+        rows = store.dataset("burned_in_text", batch).to_table(columns, filter=of_batch & (pc.field("word") >= 0))
         for row in rows.to_pylist():
             left, top = origin[row["image_id"]]
             box = (row["x0"] - left, row["y0"] - top, row["x1"] - left, row["y1"] - top)
@@ -177,7 +170,7 @@ def _read_again(engine: str, pngs: Mapping[str, bytes], config: InpaintingAuditC
 
 
 def _leak(
-    files: Store, labelled: pa.Table, words: Mapping[str, list[dict]], config: InpaintingAuditConfig
+    store: Store, labelled: pa.Table, words: Mapping[str, list[dict]], config: InpaintingAuditConfig
 ) -> "tuple[Leak | None, str | None]":
     """(what the probe found, None), or (None, why it was not measured)."""
     import numpy as np
@@ -192,7 +185,7 @@ def _leak(
     boxes = {image_id: union(found) for image_id, found in named.items() if found}
     heights = [box[3] - box[1] for found in named.values() for box in found]
     text_height = float(np.median(heights)) if heights else 1.0
-    cuts = dict(_windows(files, labelled, boxes, words, text_height))
+    cuts = dict(_windows(store, labelled, boxes, words, text_height))
     subject_of = _column(labelled, "subject_key")
     ids = sorted(cuts)
     views, subjects = [view_of[i] for i in ids], [subject_of[i] for i in ids]
@@ -204,7 +197,7 @@ def _leak(
 
 
 def _windows(
-    files: Store, frames: pa.Table, boxes: Mapping, words: Mapping[str, list[dict]], text_height: float
+    store: Store, frames: pa.Table, boxes: Mapping, words: Mapping[str, list[dict]], text_height: float
 ) -> Iterator[tuple[str, dict[str, "np.ndarray"]]]:
     """(image_id, windows by what they show) of every frame whose label lay over the picture."""
     import pyarrow.compute as pc
@@ -212,7 +205,7 @@ def _windows(
     from fusc_pipeline.audits.removal_audit import CONTROL, FORMER, UNCLEANED
     from fusc_pipeline.audits.windows import cut, place_pair
 
-    for frame in side_by_side(files, frames.filter(pc.field("image_id").isin(pa.array(list(boxes), pa.string())))):
+    for frame in side_by_side(store, frames.filter(pc.field("image_id").isin(pa.array(list(boxes), pa.string())))):
         of_frame = [word["box"] for word in words[frame.image_id]]
         pair = place_pair(frame.fan, boxes[frame.image_id], of_frame, text_height)
         if pair is not None:
@@ -224,13 +217,13 @@ def _windows(
             yield frame.image_id, cuts
 
 
-def _ink_shares(files: Store, sample: pa.Table) -> dict[str, float]:
+def _ink_shares(store: Store, sample: pa.Table) -> dict[str, float]:
     import pyarrow.compute as pc
 
     shares: dict[str, float] = {}
     wanted = pc.field("image_id").isin(sample.column("image_id").combine_chunks()) & pc.field("ink_share").is_valid()
     for batch in sample.column("scan_batch").unique().to_pylist():
-        table = files.dataset("clean_images", batch).to_table(["image_id", "ink_share"], filter=wanted)
+        table = store.dataset("clean_images", batch).to_table(["image_id", "ink_share"], filter=wanted)
         shares |= zip(table.column(0).to_pylist(), table.column(1).to_pylist(), strict=True)
     return shares
 

@@ -2,15 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.schemas import LABEL_AUDIT
-from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.materialize import AssetConfig, column_schema, materialize
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
+from fusc_pipeline.operations.inbox import Inbox
+from fusc_pipeline.store.store import Store
 
 if TYPE_CHECKING:
     from fusc_pipeline.audits.label_review import Reviewed
@@ -24,31 +25,26 @@ class LabelAuditConfig(AssetConfig):
     sample: str = Field(default="", description="Id of the sample; empty: the one answered last.")
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus"],
-    group_name=GROUP,
+    group=GROUP,
     kinds={"parquet"},
     code_version="1",
-    metadata=column_schema("label_audit"),
 )
-def label_audit(
-    context: dg.AssetExecutionContext, config: LabelAuditConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def label_audit(context: Request, config: LabelAuditConfig, store: Store) -> Work:
     """Are the pseudo-labels right? What reviewers answered on the page of `fusc audit-labels`; empty before that.
 
     Who answered stays in the private folder; here reviewers are numbers.
     """
     from fusc_pipeline.audits.label_review import reviewed
 
-    files = store.get()
-    with refusals(discreet=False):
-        found = reviewed(store.inbox().private, config.sample)
+    found = reviewed(Inbox(store.root).private, config.sample)
     answered = digest([found.sample, found.rows, found.answers]) if found else "none"
 
     def produce(draft):
         from fusc_pipeline.audits.label_noise import overall
 
-        rows = _answer_rows(found, files.table("corpus", columns=["image_id", "view"])) if found else []
+        rows = _answer_rows(found, store.table("corpus", columns=["image_id", "view"])) if found else []
         table = pa.Table.from_pylist(rows, schema=LABEL_AUDIT)
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": len(rows)}
@@ -65,7 +61,7 @@ def label_audit(
         if rate.value is not None:
             draft.metadata["noise"] = f"{rate.value:.2%} ({rate.low:.2%} to {rate.high:.2%})"
 
-    return materialize(context, files, config, produce, upstream=["corpus"], inputs={"answers": answered})
+    return Work(produce, inputs={"answers": answered})
 
 
 def _answer_rows(found: "Reviewed", corpus: pa.Table) -> list[dict]:

@@ -18,7 +18,7 @@ from fusc_pipeline.store.whole import HISTORY
 ENCODERS = {"simclr": "SimCLR", "dino": "DINO"}
 
 
-def shown_gallery(files: Store, n_clusters: int):
+def shown_gallery(store: Store, n_clusters: int):
     """(shown fit or None, the shown model's rows joined with the corpus, gallery clusters, scope)."""
     import pyarrow.compute as pc
 
@@ -26,19 +26,19 @@ def shown_gallery(files: Store, n_clusters: int):
     from fusc_pipeline.pictures.gallery import build_gallery, rows_to_show
     from fusc_pipeline.report.inputs import choose_shown
 
-    shown = choose_shown(_purity(files), n_clusters)
+    shown = choose_shown(_purity(store), n_clusters)
     if shown is None:
         return None, None, [], "no"
-    corpus = files.table("corpus")
-    joined = labelled_clusters(shown.model, files.table(shown.model), corpus)
+    corpus = store.table("corpus")
+    joined = labelled_clusters(shown.model, store.table(shown.model), corpus)
     fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
     rows, scope = rows_to_show(fit)
     chosen = corpus.filter(pc.is_in(corpus.column("image_id"), pa.array(rows["image_id"].tolist())))
-    pngs = dict(clean_pngs(files, chosen))
+    pngs = dict(clean_pngs(store, chosen))
     return shown, joined, build_gallery(rows, pngs.__getitem__), scope
 
 
-def report_input(files: Store, batches: list[str], n_clusters: int):
+def report_input(store: Store, batches: list[str], n_clusters: int):
     from fusc_pipeline.evaluation.tables import chance_lines
     from fusc_pipeline.pictures.embedding_map import embedding_map
     from fusc_pipeline.pictures.figures import cluster_bars, confusion_figure, learning_curves
@@ -46,14 +46,14 @@ def report_input(files: Store, batches: list[str], n_clusters: int):
     from fusc_pipeline.report.external_section import sections
     from fusc_pipeline.report.inputs import ReportInput
 
-    shown, joined, gallery, scope = shown_gallery(files, n_clusters)
-    corpus = files.table("corpus").to_pandas()
+    shown, joined, gallery, scope = shown_gallery(store, n_clusters)
+    corpus = store.table("corpus").to_pandas()
     pictures: dict = {}
     if shown is not None:
         fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
         test = fit[fit["split"] == "test"]
         encoder = "dino" if "dino" in shown.model else "simclr"
-        ids, _, vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
+        ids, _, vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
         of_image = fit.set_index("image_id").loc[ids]
         pictures = {
             "confusion": confusion_figure(
@@ -64,39 +64,39 @@ def report_input(files: Store, batches: list[str], n_clusters: int):
             "chance": chance_lines(joined, shown.seed),
         }
     return ReportInput(
-        purity=_purity(files),
-        composition=files.table("cluster_composition").to_pandas(),
+        purity=_purity(store),
+        composition=store.table("cluster_composition").to_pandas(),
         corpus=corpus,
-        scans=_per_batch(files, "clean_images", batches, ["image_id", "machine", "subject_source"]),
-        rejected=_per_batch(files, "rejected_scans", batches),
-        pseudo_labels=_per_batch(files, "pseudo_labels", batches),
-        clean_images=_per_batch(files, "clean_images", batches, ["image_id", "quarantined"]),
+        scans=_per_batch(store, "clean_images", batches, ["image_id", "machine", "subject_source"]),
+        rejected=_per_batch(store, "rejected_scans", batches),
+        pseudo_labels=_per_batch(store, "pseudo_labels", batches),
+        clean_images=_per_batch(store, "clean_images", batches, ["image_id", "quarantined"]),
         shown=shown,
         gallery=gallery,
         gallery_scope=scope,
-        curves=_curves(files, learning_curves),
-        stopped=_stopped(files),
-        removal=_removal(files),
-        labels=label_section(files.table("label_audit").to_pandas()),
-        provenance=_provenance(files),
-        groups=_purity(files, "groups"),
-        external=sections(files.table("external_purity").to_pandas(), shown.model if shown else None),
-        samples=_samples(files),
-        encoders=_encoders(files),
-        networks=_networks(files),
-        service=service_section(files),
-        phantom=all(files.require("scans", batch).metadata.get("phantom") for batch in batches),
+        curves=_curves(store, learning_curves),
+        stopped=_stopped(store),
+        removal=_removal(store),
+        labels=label_section(store.table("label_audit").to_pandas()),
+        provenance=_provenance(store),
+        groups=_purity(store, "groups"),
+        external=sections(store.table("external_purity").to_pandas(), shown.model if shown else None),
+        samples=_samples(store),
+        encoders=_encoders(store),
+        networks=_networks(store),
+        service=service_section(store),
+        phantom=all(store.require("scans", batch).metadata.get("phantom") for batch in batches),
         made_at=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         **pictures,
     )
 
 
-def _removal(files: Store):
+def _removal(store: Store):
     from fusc_pipeline.pictures.gallery import thumbnail
     from fusc_pipeline.report.attention_section import MapFigure, attention_section
     from fusc_pipeline.report.audit_sections import AuditPicture, removal_section
 
-    folder = files.folder("inpainting_audit")
+    folder = store.folder("inpainting_audit")
     pictures = [
         AuditPicture(thumbnail((folder / case["covered"]).read_bytes(), 480)[0], case["why"])
         for case in json.loads((folder / WORST).read_text())
@@ -105,62 +105,62 @@ def _removal(files: Store):
         MapFigure(thumbnail((folder / shown["picture"]).read_bytes(), 480)[0], shown["view"], shown["why"])
         for shown in json.loads((folder / MAPS).read_text())
     ]
-    table = files.table("inpainting_audit").to_pandas()
-    tolerated = files.require("inpainting_audit").config["tolerated_attention"]
+    table = store.table("inpainting_audit").to_pandas()
+    tolerated = store.require("inpainting_audit").config["tolerated_attention"]
     return removal_section(table, pictures, attention_section(table, tolerated, maps))
 
 
-def _per_batch(files: Store, asset: str, batches: list[str], columns: list[str] | None = None):
-    return pa.concat_tables([files.table(asset, batch, columns) for batch in batches]).to_pandas()
+def _per_batch(store: Store, asset: str, batches: list[str], columns: list[str] | None = None):
+    return pa.concat_tables([store.table(asset, batch, columns) for batch in batches]).to_pandas()
 
 
-def _purity(files: Store, label_set: str = "views"):
+def _purity(store: Store, label_set: str = "views"):
     """The purity report against the fifteen views, or against their merged groups."""
-    purity = files.table("purity_report").to_pandas()
+    purity = store.table("purity_report").to_pandas()
     return purity[purity["label_set"] == label_set]
 
 
-def _encoders(files: Store) -> list:
+def _encoders(store: Store) -> list:
     """The figures of every encoder whose neighbours stand."""
     from fusc_pipeline.report.paper import EncoderFigures
 
     found = []
     for encoder, title in ENCODERS.items():
         name = f"{encoder}_neighbors"
-        if files.record(name) and files.outdated_by(name) is None:
-            network = files.require(f"{encoder}_encoder").config["encoder"]["name"]
-            figures = files.require(name).metadata
+        if store.record(name) and store.outdated_by(name) is None:
+            network = store.require(f"{encoder}_encoder").config["encoder"]["name"]
+            figures = store.require(name).metadata
             found.append(EncoderFigures(title, network, figures["knn_accuracy"], figures["neighbour_purity"]))
     return found
 
 
-def _networks(files: Store) -> dict[str, str]:
+def _networks(store: Store) -> dict[str, str]:
     """Model → the network it was trained with."""
     found = {}
     for model in MODELS:
         encoder = next((f"{name}_encoder" for name in ENCODERS if name in model.split("_")), None)
-        record = files.record(encoder or model)
+        record = store.record(encoder or model)
         if record is not None:
             config = record.config
             found[model] = config["encoder"]["name"] if encoder else config["backbone"]
     return found
 
 
-def _samples(files: Store):
+def _samples(store: Store):
     """A frame of each view."""
     import pyarrow.compute as pc
 
     from fusc_pipeline.pictures.gallery import sample_frames, view_samples
 
-    corpus = files.table("corpus")
+    corpus = store.table("corpus")
     frames = sample_frames(corpus.to_pandas())
     # Read in one pass over the batches: a pass decodes every picture of a batch's file.
     chosen = pa.array([image_id for _, _, image_id in frames], pa.string())
-    pngs = dict(clean_pngs(files, corpus.filter(pc.field("image_id").isin(chosen))))
+    pngs = dict(clean_pngs(store, corpus.filter(pc.field("image_id").isin(chosen))))
     return view_samples(frames, pngs.__getitem__)
 
 
-def _curves(files: Store, draw) -> dict[str, bytes]:
+def _curves(store: Store, draw) -> dict[str, bytes]:
     """Learning curves of the encoders and of every model that has some, by heading."""
     keys = {
         "SimCLR pretraining": ("loss", "effective_rank", "knn_accuracy"),
@@ -171,9 +171,9 @@ def _curves(files: Store, draw) -> dict[str, bytes]:
     }
     found: dict[str, dict[str, list]] = {}
     for encoder, title in ENCODERS.items():
-        if files.record(f"{encoder}_encoder"):
-            found[f"{title} pretraining"] = {title: _history(files, f"{encoder}_encoder")}
-    scored = set(_purity(files)["model"])
+        if store.record(f"{encoder}_encoder"):
+            found[f"{title} pretraining"] = {title: _history(store, f"{encoder}_encoder")}
+    scored = set(_purity(store)["model"])
     for model in MODELS:
         if model not in scored or model.startswith(("kmeans", "supervised")):
             continue
@@ -181,7 +181,7 @@ def _curves(files: Store, draw) -> dict[str, bytes]:
         method = "DeepMCAT" if model == "deepmcat" else method
         encoder = next((title for name, title in ENCODERS.items() if name in model.split("_")), "")
         heading = f"{method} on {encoder}" if encoder else method
-        for fit in _history(files, model):
+        for fit in _history(store, model):
             found.setdefault(heading, {})[f"K {fit['n_clusters']}, seed {fit['seed']}"] = fit["history"]
     pictures = {
         title: draw(histories, keys[title.partition(" on ")[0]], fmt="svg") for title, histories in found.items()
@@ -189,22 +189,22 @@ def _curves(files: Store, draw) -> dict[str, bytes]:
     return {title: picture for title, picture in pictures.items() if picture}
 
 
-def _history(files: Store, asset: str) -> list:
-    return json.loads((files.folder(asset) / HISTORY).read_text())
+def _history(store: Store, asset: str) -> list:
+    return json.loads((store.folder(asset) / HISTORY).read_text())
 
 
-def _stopped(files: Store):
+def _stopped(store: Store):
     import pandas as pd
 
     stopped = []
-    for model in sorted(set(_purity(files)["model"])):
+    for model in sorted(set(_purity(store)["model"])):
         if model.endswith("_selflabel"):
-            rows = json.loads((files.folder(model) / "stopped.json").read_text())
+            rows = json.loads((store.folder(model) / "stopped.json").read_text())
             stopped += [{"model": model, **row} for row in rows if row["stopped_because"]]
     return pd.DataFrame(stopped, columns=["model", "n_clusters", "seed", "stopped_because"])
 
 
-def _provenance(files: Store) -> dict[str, dict[str, object]]:
+def _provenance(store: Store) -> dict[str, dict[str, object]]:
     packages = (
         "fusc-pipeline",
         "torch",
@@ -216,7 +216,7 @@ def _provenance(files: Store) -> dict[str, dict[str, object]]:
     )
     shown = {"Versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}}
     for asset in ("corpus", "simclr_encoder", "dino_encoder", *MODELS):
-        record = files.record(asset)
+        record = store.record(asset)
         if record is None:
             continue
         shown[asset] = {"fingerprint": record.fingerprint[:16], "seconds": record.seconds, **record.config}

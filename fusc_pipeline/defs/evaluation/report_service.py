@@ -11,30 +11,30 @@ if TYPE_CHECKING:
     from fusc_pipeline.report.service_section import ServedBatch, ServiceSection
 
 
-def service_versions(files: Store) -> dict[str, str]:
+def service_versions(store: Store) -> dict[str, str]:
     """The data versions that the section is made from; none before the first model."""
-    now = files.record(IN_SERVICE)
+    now = store.record(IN_SERVICE)
     if now is None:
         return {}
-    batches = {f"{ASSIGNMENTS}/{batch}": files.record(ASSIGNMENTS, batch) for batch in files.partitions(ASSIGNMENTS)}
+    batches = {f"{ASSIGNMENTS}/{batch}": store.record(ASSIGNMENTS, batch) for batch in store.partitions(ASSIGNMENTS)}
     return {IN_SERVICE: now.data_version, **{name: record.data_version for name, record in batches.items() if record}}
 
 
-def service_section(files: Store) -> "ServiceSection | None":
+def service_section(store: Store) -> "ServiceSection | None":
     """The section, or None where no model is in service."""
     from fusc_pipeline.report.service_section import ServiceSection
 
-    record = files.record(IN_SERVICE)
+    record = store.record(IN_SERVICE)
     if record is None:
         return None
     told = record.metadata
-    assigned = [(batch, files.record(ASSIGNMENTS, batch)) for batch in files.partitions(ASSIGNMENTS)]
+    assigned = [(batch, store.record(ASSIGNMENTS, batch)) for batch in store.partitions(ASSIGNMENTS)]
     return ServiceSection(
         number=told["model"],
         since=f"{datetime.fromisoformat(told['since']):%Y-%m-%d %H:%M} UTC",
         why=told["why"],
         made_of=told["made_of"],
-        n_models=len({row["number"] for row in history_rows(files)}),
+        n_models=len({row["number"] for row in history_rows(store)}),
         batches=[
             _batch(batch, found.metadata)
             for batch, found in assigned

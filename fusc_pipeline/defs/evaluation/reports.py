@@ -8,10 +8,11 @@ from pydantic import Field
 
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.defs.clustering.registry import MODELS
-from fusc_pipeline.defs.engine.materialize import AssetConfig, batch_versions, column_schema, materialize
-from fusc_pipeline.defs.engine.parquet_io import TableHandle
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
+from fusc_pipeline.defs.engine.materialize import batch_versions
 from fusc_pipeline.defs.engine.preview import image_markdown
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.evaluation.report_input import ENCODERS, report_input, shown_gallery
 from fusc_pipeline.defs.evaluation.report_service import service_versions
 from fusc_pipeline.host.atomic import replace_text
@@ -25,54 +26,48 @@ PAGE = "report.html"
 TOLD_OF = (*(f"{encoder}_{part}" for encoder in ENCODERS for part in ("encoder", "neighbors")), *MODELS)
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus", *MODELS],
-    group_name=GROUP,
+    group=GROUP,
     kinds={"parquet"},
     code_version="1",
-    metadata=column_schema("purity_report"),
 )
-def purity_report(context: dg.AssetExecutionContext, config: AssetConfig, store: StoreResource) -> dg.MaterializeResult:
+def purity_report(context: Request, config: AssetConfig, store: Store) -> Work:
     """Every figure of every fit (Tables 1 to 3): CP beside NMI, ARI, accuracy, macro recall, filled clusters and n.
 
     Purity rises with K by itself, so it never stands alone. Without labels only sizes and filled clusters are given.
     """
-    files = store.get()
-    models = rows_to_score(files, context.log)
+    models = rows_to_score(store, context.log)
 
     def produce(draft):
         from fusc_pipeline.evaluation.tables import purity_table, summary_markdown
 
-        table = purity_table(_assignments(files, models), files.table("corpus"))
+        table = purity_table(_assignments(store, models), store.table("corpus"))
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": table.num_rows, "test_split": {"md": summary_markdown(table)}}
         draft.metadata |= _over_time(table)
 
-    return materialize(context, files, config, produce, upstream=["corpus", *models])
+    return Work(produce, upstream=["corpus", *models])
 
 
-@dg.asset(
+@stored_asset(
     deps=["corpus", *MODELS],
-    group_name=GROUP,
+    group=GROUP,
     kinds={"parquet"},
     code_version="1",
-    metadata=column_schema("cluster_composition"),
 )
-def cluster_composition(
-    context: dg.AssetExecutionContext, config: AssetConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def cluster_composition(context: Request, config: AssetConfig, store: Store) -> Work:
     """The three commonest views of every cluster, with their shares and the cluster's size (Table 4)."""
-    files = store.get()
-    models = rows_to_score(files)
+    models = rows_to_score(store)
 
     def produce(draft):
         from fusc_pipeline.evaluation.composition import composition_table
 
-        table = composition_table(_assignments(files, models), files.table("corpus"))
+        table = composition_table(_assignments(store, models), store.table("corpus"))
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": table.num_rows}
 
-    return materialize(context, files, config, produce, upstream=["corpus", *models])
+    return Work(produce, upstream=["corpus", *models])
 
 
 class ShownConfig(AssetConfig):
@@ -81,17 +76,14 @@ class ShownConfig(AssetConfig):
     n_clusters: int = Field(default=15, ge=2, description="The K nearest to this is shown.")
 
 
-@dg.asset(deps=["corpus", "purity_report", *MODELS], group_name=GROUP, kinds={"jpeg"}, code_version="1")
-def cluster_gallery(
-    context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource
-) -> dg.MaterializeResult:
+@stored_asset(deps=["corpus", "purity_report", *MODELS], group=GROUP, kinds={"jpeg"}, code_version="1")
+def cluster_gallery(context: Request, config: ShownConfig, store: Store) -> Work:
     """One picture per cluster: its most and its least confident images, labelled with their views."""
-    files = store.get()
 
     def produce(draft):
         from fusc_pipeline.pictures.sheets import cluster_sheet
 
-        shown, _, gallery, scope = shown_gallery(files, config.n_clusters)
+        shown, _, gallery, scope = shown_gallery(store, config.n_clusters)
         for cluster in gallery:
             draft.path(f"cluster-{cluster.cluster:03d}.jpg").write_bytes(cluster_sheet(cluster))
         draft.metadata |= {
@@ -101,13 +93,21 @@ def cluster_gallery(
         if gallery:
             draft.metadata["purest"] = {"md": image_markdown(cluster_sheet(gallery[0]), "the purest cluster")}
 
-    upstream = ["corpus", "purity_report", *rows_to_score(files)]
+    upstream = ["corpus", "purity_report", *rows_to_score(store)]
     # One picture for each filled cluster: how many that are is known once they are made.
-    return materialize(context, files, config, produce, upstream=upstream, holds=())
+    return Work(produce, upstream=upstream, holds=())
 
 
-@dg.asset(
+def _copy_page(context: Request, store: Store) -> None:
+    """Where people look for it."""
+    page = store.folder("cluster_report") / PAGE
+    replace_text(store.root / PAGE, page.read_text(encoding="utf-8"))
+    context.log.info(f"cluster_report: open {store.root / PAGE}")
+
+
+@stored_asset(
     deps=[
+        "corpus",
         "rejected_scans",
         "pseudo_labels",
         "clean_images",
@@ -121,27 +121,25 @@ def cluster_gallery(
         IN_SERVICE,
         ASSIGNMENTS,
     ],
-    group_name=GROUP,
+    group=GROUP,
     kinds={"html"},
     code_version="3",
+    after=_copy_page,
 )
-def cluster_report(
-    context: dg.AssetExecutionContext, config: ShownConfig, store: StoreResource, corpus: TableHandle
-) -> dg.MaterializeResult:
+def cluster_report(context: Request, config: ShownConfig, store: Store) -> Work:
     """One self-contained HTML page: what was found, how far to trust it, and the clusters in pictures.
 
     Also copied to `report.html` in the data root, where people look for it.
     """
-    files = store.get()
-    batches = sorted(corpus.read(["scan_batch"]).column(0).unique().to_pylist())
-    inputs = batch_versions(files, ("rejected_scans", "pseudo_labels", "clean_images"), batches)
-    inputs |= {name: record.data_version for name in TOLD_OF if (record := files.record(name))}
-    inputs |= service_versions(files)
+    batches = sorted(store.table("corpus", columns=["scan_batch"]).column(0).unique().to_pylist())
+    inputs = batch_versions(store, ("rejected_scans", "pseudo_labels", "clean_images"), batches)
+    inputs |= {name: record.data_version for name in TOLD_OF if (record := store.record(name))}
+    inputs |= service_versions(store)
 
     def produce(draft):
         from fusc_pipeline.report.page import render_report
 
-        page = render_report(report_input(files, batches, config.n_clusters))
+        page = render_report(report_input(store, batches, config.n_clusters))
         draft.path(PAGE).write_text(page, encoding="utf-8")
         draft.tells(PAGE, "what it was made from")  # times stand on it
         # The page itself is too large for the event log; `fusc ui` serves it there.
@@ -150,12 +148,7 @@ def cluster_report(
     upstream = ["corpus", "simclr_embeddings", "purity_report", "cluster_composition", "cluster_gallery"]
     upstream += ["external_purity", "inpainting_audit", "label_audit"]
     extra = {"templates": _templates()}
-    how = {"inputs": inputs, "extra": extra, "holds": [PAGE]}
-    result = materialize(context, files, config, produce, upstream=upstream, model=True, **how)
-    page = files.folder("cluster_report") / PAGE
-    replace_text(files.root / PAGE, page.read_text(encoding="utf-8"))
-    context.log.info(f"cluster_report: open {files.root / PAGE}")
-    return result
+    return Work(produce, upstream=upstream, inputs=inputs, extra=extra, holds=[PAGE], model=True)
 
 
 def _templates() -> str:
@@ -178,18 +171,18 @@ def _over_time(table: pa.Table) -> dict[str, float]:
     }
 
 
-def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list[str]:
+def rows_to_score(store: Store, log: dg.DagsterLogManager | None = None) -> list[str]:
     """The models that were made, from the present corpus and encoder; `log` says which others were not, and why.
 
     A row is optional: a run may leave out what it has no time for, and the tables then show it as not run.
     """
     found = []
     for name in MODELS:
-        if (record := files.record(name)) is None:
+        if (record := store.record(name)) is None:
             reason = "was never made"
-        elif before := files.outdated_by(name):
+        elif before := store.outdated_by(name):
             reason = f"was made from another {before} than the present one"
-        elif names := lacking(files, record):
+        elif names := lacking(store, record):
             reason = f"is not whole ({gone(names)})"
         else:
             found.append(name)
@@ -199,7 +192,7 @@ def rows_to_score(files: Store, log: dg.DagsterLogManager | None = None) -> list
     return found
 
 
-def _assignments(files: Store, models: list[str]) -> dict[str, pa.Table]:
+def _assignments(store: Store, models: list[str]) -> dict[str, pa.Table]:
     """Each model's table; a model that had nothing to learn from (no labels) is left out."""
-    tables = {name: files.table(name) for name in models}
+    tables = {name: store.table(name) for name in models}
     return {name: table for name, table in tables.items() if table.num_rows}

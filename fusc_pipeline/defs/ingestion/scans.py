@@ -4,16 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import CONTENTS, REJECTED_SCANS, SCANS
-from fusc_pipeline.defs.engine.materialize import AssetConfig, ParallelConfig, column_schema, materialize, refusals
-from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.config_fields import AssetConfig, ParallelConfig
 from fusc_pipeline.defs.engine.preview import crossed_table
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.ingestion.delivered import Delivered, Gone, find_delivered, gone
 from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.store.draft import TABLE
@@ -40,30 +39,28 @@ class ScansConfig(ParallelConfig):
     )
 
 
-@dg.asset(
-    partitions_def=scan_batches,
-    group_name="ingestion",
+@stored_asset(
+    per_batch=True,
+    group="ingestion",
     kinds={"dicom", "parquet"},
     code_version="3",
-    metadata=column_schema("scans"),
 )
-def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreResource) -> dg.MaterializeResult:
+def scans(context: Request, config: ScansConfig, store: Store) -> Work:
     """Every frame of a delivered folder: lossless pixels and de-identified facts, one row each.
 
     Patients, studies and files are keyed hashes. The pixels may still show burnt-in identity: the folder is private,
     only the text stage reads it, no preview shows it. A file that is not taken is in `rejected_scans` with its reason.
     Archives are opened, and the table of a known public data set is read beside its images.
     """
-    files, inbox, batch = store.get(), store.inbox(), context.partition_key
-    with refusals():
-        found = find_delivered(inbox, files, batch)
+    inbox, batch = Inbox(store.root), context.partition_key
+    found = find_delivered(inbox, store, batch)
     if isinstance(found, Gone):
         context.log.info("scans: the delivered folder of this batch is gone; what was made of it stands")
 
     def produce(draft: Draft) -> None:
         if isinstance(found, Gone):
             raise gone("are not there, so they cannot be read again with these settings")
-        reading = _Reading(files, inbox, batch, config, found, draft)
+        reading = _Reading(store, inbox, batch, config, found, draft)
         try:
             count = draft.write_table(reading.tables())
             _take_off_labels(draft, reading.report.contradicted)
@@ -92,17 +89,17 @@ def scans(context: dg.AssetExecutionContext, config: ScansConfig, store: StoreRe
             "phantom": (found.folder / "_PHANTOM.json").exists(),
         }
 
-    return materialize(context, files, config, produce, inputs=found.inputs, extra=found.extra, holds=[TABLE, REJECTED])
+    return Work(produce, inputs=found.inputs, extra=found.extra, holds=[TABLE, REJECTED])
 
 
 class _Reading:
     """One reading of a batch's folder into a draft; files that an earlier version read are taken over from it."""
 
-    def __init__(self, files: Store, inbox: Inbox, batch: str, config: ScansConfig, delivered: Delivered, draft: Draft):
+    def __init__(self, store: Store, inbox: Inbox, batch: str, config: ScansConfig, delivered: Delivered, draft: Draft):
         from fusc_pipeline.scans.batch import Report
 
         self._inbox, self._batch, self._config, self._delivered, self._draft = inbox, batch, config, delivered, draft
-        self._before, self._known = _held(files, batch, draft.recipe.key)
+        self._before, self._known = _held(store, batch, draft.recipe.key)
         self.report = Report()
         self.rejected: list[dict] = []
         self.reused = 0
@@ -154,18 +151,18 @@ class _Reading:
         self._inbox.remember_names(self._batch, self.report.names, self.report.passed_over)
 
 
-def _held(files: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapping]:
+def _held(store: Store, batch: str, recipe: str) -> tuple[ImageRows | None, Mapping]:
     """(the frames of the version in use, the files they are of), where the same recipe made it."""
     import pyarrow.parquet as pq
 
-    if not files.same_recipe("scans", batch, recipe):
+    if not store.same_recipe("scans", batch, recipe):
         return None, {}
     from fusc_pipeline.scans.outcomes import known_files
 
-    folder = files.folder("scans", batch)
+    folder = store.folder("scans", batch)
     rejected = pq.read_table(folder / REJECTED, schema=REJECTED_SCANS)
     columns = ["source_sha256", "file_key", "image_id", "frame_index"]
-    return ImageRows(folder / "table.parquet"), known_files(files.table("scans", batch, columns), rejected)
+    return ImageRows(folder / "table.parquet"), known_files(store.table("scans", batch, columns), rejected)
 
 
 def _take_off_labels(draft: Draft, images: set[str]) -> None:
@@ -210,27 +207,24 @@ def unlisted(scans: pa.Table) -> list[str]:
     return list(dict.fromkeys(key for key, label in pairs if label is None))
 
 
-@dg.asset(
-    partitions_def=scan_batches,
-    deps=[scans],
-    group_name="ingestion",
+@stored_asset(
+    per_batch=True,
+    deps=["scans"],
+    group="ingestion",
     kinds={"parquet"},
     code_version="1",
-    metadata=column_schema("rejected_scans"),
 )
-def rejected_scans(
-    context: dg.AssetExecutionContext, config: AssetConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def rejected_scans(context: Request, config: AssetConfig, store: Store) -> Work:
     """Every file or frame that was not taken, and why, in words a person can act on.
 
     Files are named by their key; `fusc files <batch>` shows them by name on the machine that read them.
     """
-    files, batch = store.get(), context.partition_key
+    batch = context.partition_key
 
     def produce(draft):
         import pyarrow.parquet as pq
 
-        table = pq.read_table(files.folder("scans", batch) / REJECTED, schema=REJECTED_SCANS)
+        table = pq.read_table(store.folder("scans", batch) / REJECTED, schema=REJECTED_SCANS)
         reasons = table.column("reason").value_counts().to_pylist()
         lines = ["| reason | files |", "|---|--:|"]
         lines += [f"| {r['values']} | {r['counts']} |" for r in sorted(reasons, key=lambda r: -r["counts"])]
@@ -240,4 +234,4 @@ def rejected_scans(
             "reasons": {"md": "\n".join(lines) if reasons else "Nothing was rejected."},
         }
 
-    return materialize(context, files, config, produce, upstream=["scans"])
+    return Work(produce)

@@ -11,8 +11,7 @@ from pydantic import Field
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.schemas import EMBEDDINGS, NEIGHBORS
 from fusc_pipeline.defs.engine.arrays import embedding_arrays, label_numbers
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import AssetConfig, column_schema, materialize
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
 from fusc_pipeline.defs.engine.networks import (
     ComputeConfig,
     CorpusPixels,
@@ -22,7 +21,8 @@ from fusc_pipeline.defs.engine.networks import (
     log_device,
 )
 from fusc_pipeline.defs.engine.preview import image_markdown, image_strip
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.representation.encoders import PROJECTION
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.store import Store
@@ -43,30 +43,26 @@ def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
     """One encoder's embeddings of the corpus."""
     name, source = f"{encoder}_embeddings", f"{encoder}_encoder"
 
-    @dg.asset(
+    @stored_asset(
         name=name,
         deps=["corpus", source],
-        group_name="representation",
+        group="representation",
         kinds={"pytorch", "parquet"},
         code_version="1",
-        metadata=column_schema(name),
         description="One L2-normalised vector per image of the corpus, train and test.",
-        **GPU_OP,
+        gpu=True,
     )
-    def asset(
-        context: dg.AssetExecutionContext, config: EmbeddingsConfig, store: StoreResource
-    ) -> dg.MaterializeResult:
-        files = store.get()
+    def asset(context: Request, config: EmbeddingsConfig, store: Store) -> Work:
 
         def produce(draft):
             from fusc_pipeline.pictures.previews import components
             from fusc_pipeline.representation.backbones import embed
 
             compute = config.compute()
-            log_device(context, compute)
-            settings = files.require(source).config
-            corpus = CorpusPixels(files, settings["image_size"], settings["resize"])
-            vectors = embed(_embedder(files, compute, encoder, config.space), corpus.pixels, compute)
+            log_device(context.run, compute)
+            settings = store.require(source).config
+            corpus = CorpusPixels(store, settings["image_size"], settings["resize"])
+            vectors = embed(_embedder(store, compute, encoder, config.space), corpus.pixels, compute)
             table = pa.table(
                 {
                     "image_id": corpus.table.column("image_id"),
@@ -83,7 +79,7 @@ def embeddings_asset(encoder: str) -> dg.AssetsDefinition:
                 "map": {"md": image_markdown(picture, "embeddings by view")},
             }
 
-        return materialize(context, files, config, produce, upstream=["corpus", source])
+        return Work(produce)
 
     return asset
 
@@ -98,13 +94,13 @@ def _simclr_projection(network, weights: Path, compute):
 _PROJECTIONS = {"simclr": _simclr_projection}
 
 
-def _embedder(files: Store, compute: Any, encoder: str, space: str):
+def _embedder(store: Store, compute: Any, encoder: str, space: str):
     """The encoder's trained network up to the space, on the device."""
     source, project = f"{encoder}_encoder", _PROJECTIONS.get(encoder)
     if space not in ("backbone", *(["projection"] if project else [])):
         spaces = "backbone or projection" if project else "backbone"
         raise BadSetting(f"{encoder}_embeddings.space is {space!r}; choose {spaces}")
-    network, weights = load_backbone(files, compute, source), files.folder(source) / PROJECTION
+    network, weights = load_backbone(store, compute, source), store.folder(source) / PROJECTION
     if space == "backbone":
         return network
     if not weights.exists():
@@ -112,25 +108,25 @@ def _embedder(files: Store, compute: Any, encoder: str, space: str):
     return project(network, weights, compute)
 
 
-def embeddings_of(files: Store, compute: Any, encoder: str, images: ImagePixels) -> np.ndarray:
+def embeddings_of(store: Store, compute: Any, encoder: str, images: ImagePixels) -> np.ndarray:
     """(N, d) embeddings of any images, made as the corpus's are; computed once for each `images`."""
     from fusc_pipeline.representation.backbones import embed
 
     if encoder not in images.vectors:
-        space = files.require(f"{encoder}_embeddings").config["space"]
-        images.vectors[encoder] = embed(_embedder(files, compute, encoder, space), images.pixels, compute)
+        space = store.require(f"{encoder}_embeddings").config["space"]
+        images.vectors[encoder] = embed(_embedder(store, compute, encoder, space), images.pixels, compute)
     return images.vectors[encoder]
 
 
-def _examples(files: Store, ids: np.ndarray, near_ids: np.ndarray, images: int = 4, neighbors: int = 5) -> str:
+def _examples(store: Store, ids: np.ndarray, near_ids: np.ndarray, images: int = 4, neighbors: int = 5) -> str:
     """Markdown: some images, each in a row with its nearest ones."""
     import pyarrow.compute as pc
 
     lines, chosen = [], np.unique(np.linspace(0, len(ids) - 1, images).astype(int))
     rows = [[ids[i], *near_ids[i, :neighbors]] for i in chosen]
-    corpus = files.table("corpus", columns=["image_id", "scan_batch"])
+    corpus = store.table("corpus", columns=["image_id", "scan_batch"])
     wanted = pa.array(sorted({str(name) for row in rows for name in row}))
-    pngs = dict(clean_pngs(files, corpus.filter(pc.is_in(corpus.column("image_id"), wanted))))
+    pngs = dict(clean_pngs(store, corpus.filter(pc.is_in(corpus.column("image_id"), wanted))))
     for row in rows:
         lines.append(image_strip([pngs[name] for name in row if name in pngs], height=80))
     return "An image, and its nearest ones of the train split:\n\n" + "\n\n".join(lines)
@@ -148,24 +144,22 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
     """One encoder's nearest neighbours."""
     name, source = f"{encoder}_neighbors", f"{encoder}_embeddings"
 
-    @dg.asset(
+    @stored_asset(
         name=name,
         deps=["corpus", source],
-        group_name="representation",
+        group="representation",
         kinds={"faiss", "parquet"},
         code_version="2",
-        metadata=column_schema(name),
         description="The nearest images of the train split for every image, by cosine similarity, exact; never itself.",
     )
-    def asset(context: dg.AssetExecutionContext, config: NeighborsConfig, store: StoreResource) -> dg.MaterializeResult:
-        files = store.get()
+    def asset(context: Request, config: NeighborsConfig, store: Store) -> Work:
 
         def produce(draft):
             import faiss
 
             from fusc_pipeline.representation.neighbors import knn_accuracy, nearest_neighbors, neighbor_purity
 
-            ids, splits, vectors = embedding_arrays(files.table(source))
+            ids, splits, vectors = embedding_arrays(store.table(source))
             train = np.flatnonzero(splits == "train")
             near, similarities = nearest_neighbors(vectors[train], ids[train], vectors, ids, config.n_neighbors)
             near_ids = ids[train][near]
@@ -182,7 +176,7 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
             index = faiss.IndexFlatIP(vectors.shape[1])
             index.add(vectors[train])
             faiss.write_index(index, str(draft.path(INDEX)))
-            labels = label_numbers(files.table("corpus"), ids)
+            labels = label_numbers(store.table("corpus"), ids)
             purity = neighbor_purity(near, labels[train], labels)
             test = splits == "test"
             accuracy = knn_accuracy(near[test], similarities[test], labels[train], labels[test])
@@ -192,10 +186,10 @@ def neighbors_asset(encoder: str) -> dg.AssetsDefinition:
                 "neighbours": int(near.shape[1]),
                 "neighbour_purity": None if np.isnan(purity) else round(purity, 4),
                 "mean_similarity": float(np.mean(similarities)),
-                "examples": {"md": _examples(files, ids, near_ids)},
+                "examples": {"md": _examples(store, ids, near_ids)},
             }
 
-        return materialize(context, files, config, produce, upstream=[source, "corpus"], holds=[TABLE, INDEX])
+        return Work(produce, holds=[TABLE, INDEX])
 
     return asset
 

@@ -11,9 +11,7 @@ import numpy as np
 
 from fusc_pipeline.defs.engine.arrays import label_numbers
 from fusc_pipeline.defs.engine.config_fields import settings_of
-from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.gpu import GPU_OP, device_of
-from fusc_pipeline.defs.engine.materialize import materialize
+from fusc_pipeline.defs.engine.gpu import device_of
 from fusc_pipeline.defs.engine.networks import (
     WEIGHTS,
     CorpusPixels,
@@ -24,11 +22,13 @@ from fusc_pipeline.defs.engine.networks import (
     write_history,
 )
 from fusc_pipeline.defs.engine.progress import Progress
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.representation.encoder_configs import DinoEncoderConfig, EncoderConfig, SimclrEncoderConfig
 from fusc_pipeline.defs.representation.trainers import split_rows, train_apart
 from fusc_pipeline.defs.representation.warm_start import warm_start
 from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
+from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import HISTORY
 
 CHECKPOINT = "checkpoint.pt"
@@ -95,20 +95,19 @@ def encoder_asset(
     """
     name = f"{encoder}_encoder"
 
-    @dg.asset(
+    @stored_asset(
         name=name,
         deps=["corpus"],
-        group_name="representation",
+        group="representation",
         kinds={"pytorch"},
         code_version="1",
         description=f"{description} Resumable: a killed run continues from its last checkpoint, to the same weights.",
-        **GPU_OP,
+        gpu=True,
     )
-    def asset(context: dg.AssetExecutionContext, config: config_class, store: StoreResource) -> dg.MaterializeResult:
-        files = store.get()
+    def asset(context: Request, config: config_class, store: Store) -> Work:
 
         def produce(draft):
-            corpus = CorpusPixels(files, config.image_size, config.resize)
+            corpus = CorpusPixels(store, config.image_size, config.resize)
             if config.encoder.frozen:
                 weights, figures = _as_given(corpus, config)
                 save_weights(draft.path(WEIGHTS), weights)
@@ -117,11 +116,11 @@ def encoder_asset(
                 return
             start = config.encoder.weights
             if config.warm_start:
-                chosen = warm_start(context, files, name, config, draft.work)
+                chosen = warm_start(context.log, store, name, config, draft.work)
                 start = chosen.weights
                 draft.metadata |= {"start": chosen.words, "started_from_model": chosen.model}
-            progress = Progress(context, name, config.epochs)
-            result = train(Task(context, corpus, config, start, draft.work / CHECKPOINT, progress))
+            progress = Progress(context.run, name, config.epochs)
+            result = train(Task(context.run, corpus, config, start, draft.work / CHECKPOINT, progress))
             save_weights(draft.path(WEIGHTS), result.backbone)
             save_weights(draft.path(PROJECTION), result.projection)
             write_history(draft, result.history)
@@ -130,10 +129,8 @@ def encoder_asset(
             draft.metadata |= {key: last[key] for key in curves}
             draft.metadata |= {"curves": curves_markdown(result.history, (*curves, "knn_accuracy"))}
 
-        with refusals(discreet=False):  # a wrong path stays wrong: not to be tried again
-            extra = config.content()
         holds = [WEIGHTS, HISTORY] if config.encoder.frozen else [WEIGHTS, HISTORY, PROJECTION]
-        return materialize(context, files, config, produce, upstream=["corpus"], extra=extra, holds=holds, model=True)
+        return Work(produce, extra=config.content(), holds=holds, model=True)
 
     return asset
 

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
-
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.engine.networks import WEIGHTS
 from fusc_pipeline.host.atomic import fsync, replace_text
@@ -28,7 +26,7 @@ class Start:
     model: int
 
 
-def warm_start(context: dg.AssetExecutionContext, store: Store, asset: str, config: Any, work: Path) -> Start:
+def warm_start(log: Any, store: Store, asset: str, config: Any, work: Path) -> Start:
     """The encoder `asset` of the model in service where it is of the same network, else what the settings name.
 
     The choice and a copy of the weights stay in `work`: a run that was killed goes on from what it began with, whatever
@@ -39,7 +37,7 @@ def warm_start(context: dg.AssetExecutionContext, store: Store, asset: str, conf
         return Start(**json.loads(chosen.read_text()))
     work.mkdir(parents=True, exist_ok=True)
     found = _choose(store, asset, config, work / _COPY)
-    context.log.info(f"{asset}: {found.words}")
+    log.info(f"{asset}: {found.words}")
     replace_text(chosen, json.dumps(asdict(found)))
     return found
 

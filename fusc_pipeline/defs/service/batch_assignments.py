@@ -4,20 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.schemas import BATCH_ASSIGNMENTS
-from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import ComputeConfig, clean_pngs, log_device
-from fusc_pipeline.defs.engine.partitions import scan_batches
 from fusc_pipeline.defs.engine.preview import image_strip
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.service.promoting import put_back
 from fusc_pipeline.defs.service.served import apply_bundle, filled_up
 from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE, Served, require_served
@@ -40,31 +36,27 @@ class AssignmentsConfig(ComputeConfig):
     neighbors: int = Field(default=NEIGHBOURS, ge=1, le=1000, description="Nearest training images kept per image.")
 
 
-@dg.asset(
-    partitions_def=scan_batches,
+@stored_asset(
+    per_batch=True,
     deps=["clean_images", "pseudo_labels", IN_SERVICE],
-    group_name="service",
+    group="service",
     kinds={"pytorch", "faiss", "parquet"},
     code_version="1",
-    metadata=column_schema(ASSIGNMENTS),
-    **GPU_OP,
+    gpu=True,
 )
-def batch_assignments(
-    context: dg.AssetExecutionContext, config: AssignmentsConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def batch_assignments(context: Request, config: AssignmentsConfig, store: Store) -> Work:
     """The batch's clean images in the clusters of the model in service: cluster, confidence, nearest training images,
     how unusual. Nothing is trained; a grown batch computes its new images only, another model all of them.
 
     The cluster is its stable identity. Metadata holds the drift of the batch against the training corpus.
     """
-    files, batch = store.get(), context.partition_key
-    with refusals(discreet=False):
-        model = require_served(files)
-    labels, cleaning = (files.record(asset, batch) for asset in ("pseudo_labels", "clean_images"))
+    batch = context.partition_key
+    model = require_served(store)
+    labels, cleaning = (store.record(asset, batch) for asset in ("pseudo_labels", "clean_images"))
 
     def produce(draft):
-        wanted = _clean_images(files, batch)
-        if (damage := put_back(files, model, context.log.warning)) and damage.left:
+        wanted = _clean_images(store, batch)
+        if (damage := put_back(store, model, context.log.warning)) and damage.left:
             raise damage.left
         bundle = model.bundle()
 
@@ -72,20 +64,20 @@ def batch_assignments(
             if not todo:
                 return
             compute = config.compute()
-            log_device(context, compute)
+            log_device(context.run, compute)
             images = pa.table({"image_id": todo, "scan_batch": [batch] * len(todo)})
-            yield from _rows(files, bundle, model, compute, images, config.neighbors, draft.work)
+            yield from _rows(store, bundle, model, compute, images, config.neighbors, draft.work)
 
         ids = wanted.column("image_id").to_pylist()
         # The same frame may have been cleaned on another basis, and so look otherwise, in another batch.
-        cleaned = basis_of(files, "clean_images", batch)
+        cleaned = basis_of(store, "clean_images", batch)
         grown = grow_table(
-            *(files, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign),
+            *(store, draft, ASSIGNMENTS, batch, draft.recipe.key, BATCH_ASSIGNMENTS, ids, assign),
             basis=cleaned,
             afresh=config.force,
         )
         found = _read(draft.path("table.parquet"))
-        figures = _drift(files, batch, model, bundle, found, wanted)
+        figures = _drift(store, batch, model, bundle, found, wanted)
         draft.metadata |= {
             "dagster/row_count": len(ids),
             "images_assigned_now": grown.computed,
@@ -95,13 +87,10 @@ def batch_assignments(
             "frames_new_to_model": figures.new,
             DRIFT: figures.plain(),
             "clusters": {"md": _clusters_markdown(found)},
-            "least_sure": {"md": _least_sure(files, batch, found)},
+            "least_sure": {"md": _least_sure(store, batch, found)},
         }
 
-    return materialize(
-        context,
-        files,
-        config,
+    return Work(
         produce,
         upstream=["clean_images"],
         inputs={"pseudo_labels": labels.data_version} if labels else {},
@@ -116,15 +105,15 @@ def batch_assignments(
     )
 
 
-def _clean_images(files: Store, batch: str) -> pa.Table:
+def _clean_images(store: Store, batch: str) -> pa.Table:
     import pyarrow.compute as pc
 
-    clean = files.dataset("clean_images", batch)
+    clean = store.dataset("clean_images", batch)
     return clean.to_table(columns=["image_id", "subject_key"], filter=pc.field("quarantined").is_null())
 
 
 def _rows(
-    files: Store, bundle: "Bundle", model: Served, compute: Any, images: pa.Table, neighbors: int, work: Path
+    store: Store, bundle: "Bundle", model: Served, compute: Any, images: pa.Table, neighbors: int, work: Path
 ) -> Iterator[tuple[str, list[dict]]]:
     """(image_id, its row) of every image."""
     from fusc_pipeline.representation.neighbors import nearest_neighbors
@@ -133,7 +122,7 @@ def _rows(
     train = np.array(known.column("split").to_pylist()) == "train"
     train_ids = np.array(known.column("image_id").to_pylist())[train]
     vectors, identities = bundle.vectors()[train], np.array(model.identities)
-    for piece in apply_bundle(bundle, compute, files, images, work):
+    for piece in apply_bundle(bundle, compute, store, images, work):
         places = filled_up(len(piece.ids))
         ids, k = [piece.ids[place] for place in places], max(neighbors, NEIGHBOURS)
         near, similarities = nearest_neighbors(vectors, train_ids, piece.vectors[places], ids, k)
@@ -163,7 +152,7 @@ def _read(path: Path) -> pa.Table:
     return pq.read_table(path, columns=["image_id", "cluster", "confidence", "ood_score"])
 
 
-def _drift(files: Store, batch: str, model: Served, bundle: "Bundle", found: pa.Table, wanted: pa.Table) -> "Drift":
+def _drift(store: Store, batch: str, model: Served, bundle: "Bundle", found: pa.Table, wanted: pa.Table) -> "Drift":
     from fusc_pipeline.base.views import VIEWS
     from fusc_pipeline.service.drift import drift
 
@@ -173,7 +162,7 @@ def _drift(files: Store, batch: str, model: Served, bundle: "Bundle", found: pa.
     subject = dict(zip(*(wanted.column(i).to_pylist() for i in (0, 1)), strict=True))
     raw = {identity: cluster for cluster, identity in enumerate(model.identities)}
     new = sum(image not in known for image in ids)
-    labels = _labels(files, batch)
+    labels = _labels(store, batch)
     named = [image for image in ids if labels.get(image) is not None]
 
     def counts(views) -> np.ndarray:
@@ -190,24 +179,24 @@ def _drift(files: Store, batch: str, model: Served, bundle: "Bundle", found: pa.
         calibration=bundle.calibration(),
         usual_clusters=np.bincount(corpus.column("cluster").to_numpy(), minlength=len(model.identities)),
         views=views if named and usual.sum() else None,
-        growth=(new + arrived_since(files, model, batch)) / max(1, bundle.facts.images["train"]),
+        growth=(new + arrived_since(store, model, batch)) / max(1, bundle.facts.images["train"]),
     )
 
 
-def arrived_since(files: Store, model: Served, without: str | None = None) -> int:
+def arrived_since(store: Store, model: Served, without: str | None = None) -> int:
     """Frames of the batches assigned with this model (but for one) that it was neither trained nor tested on."""
     count = 0
-    for batch in files.partitions(ASSIGNMENTS):
-        record = files.record(ASSIGNMENTS, batch)
+    for batch in store.partitions(ASSIGNMENTS):
+        record = store.record(ASSIGNMENTS, batch)
         if batch != without and record and record.metadata.get("model_version") == model.number:
             count += record.metadata["frames_new_to_model"]
     return count
 
 
-def _labels(files: Store, batch: str) -> dict[str, str | None]:
-    if files.record("pseudo_labels", batch) is None:
+def _labels(store: Store, batch: str) -> dict[str, str | None]:
+    if store.record("pseudo_labels", batch) is None:
         return {}
-    rows = files.table("pseudo_labels", batch, ["image_id", "view"])
+    rows = store.table("pseudo_labels", batch, ["image_id", "view"])
     return dict(zip(*(rows.column(i).to_pylist() for i in (0, 1)), strict=True))
 
 
@@ -222,8 +211,8 @@ def _clusters_markdown(found: pa.Table) -> str:
     return "\n".join(lines)
 
 
-def _least_sure(files: Store, batch: str, found: pa.Table) -> str:
+def _least_sure(store: Store, batch: str, found: pa.Table) -> str:
     """The frames whose cluster is least sure, side by side."""
     some = found.sort_by("confidence").slice(0, SHOWN).column("image_id")
     images = pa.table({"image_id": some, "scan_batch": [batch] * len(some)})
-    return image_strip([png for _, png in clean_pngs(files, images)])
+    return image_strip([png for _, png in clean_pngs(store, images)])

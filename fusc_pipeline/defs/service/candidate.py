@@ -34,24 +34,24 @@ SAME_CONFIDENCE, LEAST_SAME = 0.02, 0.9
 
 
 def build_candidate(
-    context: "dg.AssetExecutionContext", files: Store, config: Any, draft: Draft, row: Row, inputs: list[str]
+    context: "dg.AssetExecutionContext", store: Store, config: Any, draft: Draft, row: Row, inputs: list[str]
 ) -> None:
     """Write the bundle of the row's chosen fit into the draft. Raises BadInput when what it is made from does not
     belong together, or when the packed model says other than the tables."""
     from fusc_pipeline.representation.neighbors import nearest_neighbors
 
-    if before := files.outdated_by(row.name):
+    if before := store.outdated_by(row.name):
         raise BadInput(
             f"{row.name} was made from another {before} than the present one; materialise it again, then {CANDIDATE}"
         )
     compute = config.compute()
     log_device(context, compute)
     encoder = encoder_of(row)
-    n_clusters, seed = chosen_fit(files, row.name, config.n_clusters, config.seed)
-    table, vectors = _images(files, row.name, encoder, n_clusters, seed)
+    n_clusters, seed = chosen_fit(store, row.name, config.n_clusters, config.seed)
+    table, vectors = _images(store, row.name, encoder, n_clusters, seed)
     ids, splits = np.array(table.column("image_id").to_pylist()), np.array(table.column("split").to_pylist())
     clusters, confidences = table.column("cluster").to_numpy(), table.column("confidence").to_numpy()
-    seen = also_known_as(files, _seen_before(context, files, encoder))
+    seen = also_known_as(store, _seen_before(context, store, encoder))
     new = np.array([subject not in seen for subject in table.column("subject_key").to_pylist()])
     train, test = splits == "train", splits == "test"
     held_out = test & new if (test & new).any() else test
@@ -60,13 +60,13 @@ def build_candidate(
     write_arrays(draft.folder, vectors, Calibration.of(similarities, confidences[held_out]))
     parts = dict.fromkeys((row.name, f"{encoder}_encoder", f"{encoder}_embeddings", *row.upstream))
     for asset in parts:
-        record = files.require(asset)
+        record = store.require(asset)
         parts[asset] = Part(record.config, record.data_version)
-        write_part(draft.folder, asset, _weights(files, row, asset, n_clusters, seed))
+        write_part(draft.folder, asset, _weights(store, row, asset, n_clusters, seed))
     labels = label_numbers(table, ids)
     figures = _figures(labels[held_out], clusters[held_out], clusters[train], near, n_clusters)
     facts = Facts(
-        version=draft.recipe.fingerprint({name: files.require(name).data_version for name in inputs}),
+        version=draft.recipe.fingerprint({name: store.require(name).data_version for name in inputs}),
         row=row.name,
         encoder=encoder,
         n_clusters=n_clusters,
@@ -75,8 +75,8 @@ def build_candidate(
         images={"train": int(train.sum()), "test": int(test.sum())},
         evaluation=figures,
         provenance={
-            "inputs": {name: files.require(name).data_version for name in inputs},
-            "code_versions": {name: files.require(name).code_version for name in inputs},
+            "inputs": {name: store.require(name).data_version for name in inputs},
+            "code_versions": {name: store.require(name).code_version for name in inputs},
             "settings": dict(draft.recipe.config),
             "fusc_pipeline": metadata.version("fusc_pipeline"),
         },
@@ -85,7 +85,7 @@ def build_candidate(
     )
     bundle = seal(draft.folder, facts)
     draft.tells(FACTS, asdict(facts) | {"created": None})  # packed again from the same, it is the same candidate
-    same = _tried(bundle, compute, files, table, vectors, draft)
+    same = _tried(bundle, compute, store, table, vectors, draft)
     draft.metadata |= {
         "dagster/row_count": table.num_rows,
         "made_of": f"{row.name}, K {n_clusters}, seed {seed}",
@@ -95,13 +95,13 @@ def build_candidate(
     }
 
 
-def _seen_before(context: "dg.AssetExecutionContext", files: Store, encoder: str) -> set[str]:
+def _seen_before(context: "dg.AssetExecutionContext", store: Store, encoder: str) -> set[str]:
     """Subjects that the encoder saw in the model it was trained on from (`warm_start`), and in those before that."""
-    number = files.require(f"{encoder}_encoder").metadata.get("started_from_model")
+    number = store.require(f"{encoder}_encoder").metadata.get("started_from_model")
     if not number:
         return set()
     try:
-        bundle = Bundle.open(models_folder(files, number), f"model {number}")
+        bundle = Bundle.open(models_folder(store, number), f"model {number}")
     except BadInput as gone:
         context.log.warning(f"{CANDIDATE}: which subjects model {number} was trained on is not known any more ({gone})")
         return set()
@@ -109,11 +109,11 @@ def _seen_before(context: "dg.AssetExecutionContext", files: Store, encoder: str
     return {row["subject_key"] for row in rows if row["split"] == "train"} | set(bundle.facts.trained_on)
 
 
-def chosen_fit(files: Store, row: str, n_clusters: int, seed: int) -> tuple[int, int]:
+def chosen_fit(store: Store, row: str, n_clusters: int, seed: int) -> tuple[int, int]:
     """(K, seed) of the fit that is packed: K nearest to the one asked for, the smaller of two; that seed, or for −1
     the seed whose training ended at the lowest loss (the lowest seed where there is none). Raises BadInput when the
     seed was not fitted."""
-    made = files.table(row, columns=["n_clusters", "seed"]).group_by(["n_clusters", "seed"]).aggregate([]).to_pylist()
+    made = store.table(row, columns=["n_clusters", "seed"]).group_by(["n_clusters", "seed"]).aggregate([]).to_pylist()
     if not made:
         raise BadInput(f"{row} holds no fit; materialise it again with force")
     k = min({fit["n_clusters"] for fit in made}, key=lambda fitted: (abs(fitted - n_clusters), fitted))
@@ -123,23 +123,23 @@ def chosen_fit(files: Store, row: str, n_clusters: int, seed: int) -> tuple[int,
             raise BadInput(f"{CANDIDATE}.seed is {seed}, but {row} has K {k} with the seeds {seeds} only; add it there")
         return k, seed
     losses = {}
-    for fit in json.loads((files.folder(row) / HISTORY).read_text()):
+    for fit in json.loads((store.folder(row) / HISTORY).read_text()):
         if fit["n_clusters"] == k and fit["history"] and "loss" in fit["history"][-1]:
             losses[fit["seed"]] = fit["history"][-1]["loss"]
     return k, min(seeds, key=lambda one: (losses.get(one, float("inf")), one))
 
 
-def _images(files: Store, row: str, encoder: str, n_clusters: int, seed: int) -> tuple[pa.Table, np.ndarray]:
+def _images(store: Store, row: str, encoder: str, n_clusters: int, seed: int) -> tuple[pa.Table, np.ndarray]:
     """The corpus with the fit's clusters (CANDIDATE_MODEL), and its embeddings (N, d) in the same order."""
     import pyarrow.compute as pc
 
-    fit = files.dataset(row).to_table(
+    fit = store.dataset(row).to_table(
         filter=(pc.field("n_clusters") == n_clusters) & (pc.field("seed") == seed),
         columns=["image_id", "split", "cluster", "confidence"],
     )
-    ids, _, vectors = embedding_arrays(files.table(f"{encoder}_embeddings"))
+    ids, _, vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
     place = {image: i for i, image in enumerate(ids.tolist())}
-    corpus = {r["image_id"]: r for r in files.table("corpus").to_pylist()}
+    corpus = {r["image_id"]: r for r in store.table("corpus").to_pylist()}
     rows = [
         {**{name: corpus[r["image_id"]][name] for name in ("scan_batch", "subject_key", "view")}, **r}
         for r in fit.to_pylist()
@@ -148,13 +148,13 @@ def _images(files: Store, row: str, encoder: str, n_clusters: int, seed: int) ->
     return pa.Table.from_pylist(rows, schema=CANDIDATE_MODEL), vectors[order]
 
 
-def _weights(files: Store, row: Row, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
+def _weights(store: Store, row: Row, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """name → path of the files of an asset that applying the fit reads; none where its settings are enough."""
-    folder = files.folder(asset)
+    folder = store.folder(asset)
     if asset == row.name:
         names = [f"{fit_name(n_clusters, seed)}.safetensors"]
     else:
-        names = [name for name in (WEIGHTS, PROJECTION) if name in files.require(asset).files]
+        names = [name for name in (WEIGHTS, PROJECTION) if name in store.require(asset).files]
     return {name: folder / name for name in names}
 
 
@@ -178,7 +178,7 @@ def _figures(
     }
 
 
-def _tried(bundle: Bundle, compute: Any, files: Store, table: pa.Table, vectors: np.ndarray, draft: Draft) -> float:
+def _tried(bundle: Bundle, compute: Any, store: Store, table: pa.Table, vectors: np.ndarray, draft: Draft) -> float:
     """Apply the packed model to some test images; the share of which it says what the tables say. BadInput when low."""
     test = np.flatnonzero(np.array(table.column("split").to_pylist()) == "test")
     rows = test[np.linspace(0, len(test) - 1, min(TRIED, len(test))).astype(int)]
@@ -193,7 +193,7 @@ def _tried(bundle: Bundle, compute: Any, files: Store, table: pa.Table, vectors:
         near = np.abs(one.probabilities[np.arange(len(places)), clusters[places]] - sure[places]) < SAME_CONFIDENCE
         return alike & (cluster | near)
 
-    share = float(np.concatenate([same(one) for one in apply_bundle(bundle, compute, files, some, draft.work)]).mean())
+    share = float(np.concatenate([same(one) for one in apply_bundle(bundle, compute, store, some, draft.work)]).mean())
     if share < LEAST_SAME:
         raise BadInput(
             f"the packed model says other than {bundle.facts.row}'s table of {1 - share:.0%} of {len(rows)} images: "

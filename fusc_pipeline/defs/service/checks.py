@@ -48,7 +48,7 @@ def no_cluster_of_it_is_dead(made: Made) -> Finding:
 @check(IN_SERVICE, blocking=True)
 def the_model_in_service_is_whole(made: Made) -> Finding:
     """Every file of the model in service has the hash it was sealed with, each of its clusters a number of its own."""
-    model = served_after(made.files, made.table().to_pylist())
+    model = served_after(made.store, made.table().to_pylist())
     try:
         bundle = model.bundle()
         bundle.check(name=f"model {model.number}")
@@ -118,7 +118,7 @@ def every_image_is_assigned(made: Made) -> Finding:
     """Each clean image of the batch is in one cluster, one that the model knows, with a finite confidence above 1/K."""
     import pyarrow.compute as pc
 
-    files, batch = made.files, made.record.partition
+    files, batch = made.store, made.record.partition
     table = made.table(["image_id", "cluster", "confidence", "ood_score", "model_version"])
     clean = files.dataset("clean_images", batch).to_table(
         columns=["image_id"], filter=pc.field("quarantined").is_null()
@@ -144,7 +144,7 @@ def every_image_is_assigned(made: Made) -> Finding:
 
 def _identities(made: Made, numbers: set[int]) -> list[int]:
     """Identities of the clusters of the model of this number, as the history has them."""
-    rows = made.files.table(IN_SERVICE, columns=["number", "identity_map"]).to_pylist()
+    rows = made.store.table(IN_SERVICE, columns=["number", "identity_map"]).to_pylist()
     return next((r["identity_map"] for r in rows if r["number"] in numbers and r["identity_map"] is not None), [])
 
 

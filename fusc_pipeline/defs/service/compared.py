@@ -17,7 +17,7 @@ from fusc_pipeline.store.store import Store
 
 
 def compare_models(
-    context: Any, files: Store, config: Any, candidate: Bundle, in_service: Bundle, work: Path
+    context: Any, store: Store, config: Any, candidate: Bundle, in_service: Bundle, work: Path
 ) -> Comparison:
     """Both on the candidate's test images, without those of subjects that the model in service was trained on.
 
@@ -29,7 +29,7 @@ def compare_models(
     before = in_service.table(["image_id", "subject_key", "split", "cluster"])
     trained_on = {r["subject_key"] for r in before.to_pylist() if r["split"] == "train"}
     trained_on.update(in_service.facts.trained_on, candidate.facts.trained_on)
-    trained_on = also_known_as(files, trained_on)
+    trained_on = also_known_as(store, trained_on)
     test = [split == "test" for split in table.column("split").to_pylist()]
     fair = [t and s not in trained_on for t, s in zip(test, table.column("subject_key").to_pylist(), strict=True)]
     images = table.filter(pa.array(fair))
@@ -41,7 +41,7 @@ def compare_models(
         none = (nothing, nothing)
         return compare(nothing.astype(int), nothing, nothing, (none, none), subjects, left_out)
     first = _said(candidate, images, {})
-    applied = _applied(context, files, config, in_service, images, work)
+    applied = _applied(context, store, config, in_service, images, work)
     second = _said(in_service, images, applied)
     agreement = (first.agreement, second.agreement)
     return compare(label_numbers(images, ids), first.clusters, second.clusters, agreement, subjects, left_out)
@@ -68,7 +68,7 @@ def _said(bundle: Bundle, images: pa.Table, applied: dict[str, tuple[int, np.nda
 
 
 def _applied(
-    context: Any, files: Store, config: Any, bundle: Bundle, images: pa.Table, work: Path
+    context: Any, store: Store, config: Any, bundle: Bundle, images: pa.Table, work: Path
 ) -> dict[str, tuple[int, np.ndarray]]:
     """image_id → (cluster, embedding) of the images that are new to the bundle."""
     known = set(bundle.table(["image_id"]).column(0).to_pylist())
@@ -79,7 +79,7 @@ def _applied(
     compute = config.compute()
     log_device(context, compute)
     found = {}
-    for piece in apply_bundle(bundle, compute, files, new, work):
+    for piece in apply_bundle(bundle, compute, store, new, work):
         for image, cluster, vector in zip(piece.ids, piece.probabilities.argmax(1), piece.vectors, strict=True):
             found[image] = (int(cluster), vector)
     return found

@@ -1,33 +1,26 @@
 """The candidate that each training leaves, and which model is in service. When it changes: `service.promotion`."""
 
-import contextlib
+from contextlib import AbstractContextManager
 
 import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.schemas import MODEL_IN_SERVICE
-from fusc_pipeline.defs.engine.failures import refusals
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import column_schema, materialize
 from fusc_pipeline.defs.engine.networks import WEIGHTS, ComputeConfig
-from fusc_pipeline.defs.engine.planning import PlanContext
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.service.candidate import build_candidate, chosen_fit
 from fusc_pipeline.defs.service.promoting import Step, described, put_back
-from fusc_pipeline.defs.service.served import encoder_of, served_row
+from fusc_pipeline.defs.service.served import DEFAULT_ROW, SERVABLE, encoder_of, served_row
 from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
 from fusc_pipeline.service.cluster_identity import LEAST_OVERLAP
-from fusc_pipeline.service.in_service import CANDIDATE, IN_SERVICE, served
+from fusc_pipeline.service.in_service import CANDIDATE, served
 from fusc_pipeline.service.promotion import Rule
+from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_name
-
-GROUP = "service"
-ROW = served_row()
-_MADE_FROM = [
-    *dict.fromkeys(["corpus", f"{encoder_of(ROW)}_encoder", f"{encoder_of(ROW)}_embeddings", *ROW.upstream]),
-]
 
 
 class CandidateConfig(ComputeConfig):
@@ -41,33 +34,40 @@ class CandidateConfig(ComputeConfig):
     )
 
 
-@dg.asset(
-    deps=_MADE_FROM,
-    group_name=GROUP,
-    kinds={"pytorch", "parquet"},
-    code_version="1",
-    metadata=column_schema(CANDIDATE),
-    **GPU_OP,
-)
-def candidate_model(
-    context: dg.AssetExecutionContext, config: CandidateConfig, store: StoreResource
-) -> dg.MaterializeResult:
-    """A self-contained model that could go into service: encoder, clusters, training embeddings, what is usual.
+def candidate_asset() -> dg.AssetsDefinition:
+    """The asset `candidate_model`, made from the row of the tables that FUSC_SERVED_MODEL names, else fusc_simclr.
 
-    Packed from the present corpus, an encoder and one row of the tables (environment variable FUSC_SERVED_MODEL, else
-    fusc_simclr), applied to some images to see that it says what the tables say, and scored on the test split.
+    A name that cannot be served is refused when the asset is asked for its work, so that all the others load.
     """
-    files = store.get()
+    row, refusal = SERVABLE[DEFAULT_ROW], None
+    try:
+        row = served_row()
+    except BadSetting as wrong:
+        refusal = wrong
+    deps = [*dict.fromkeys(["corpus", f"{encoder_of(row)}_encoder", f"{encoder_of(row)}_embeddings", *row.upstream])]
 
-    def produce(draft):
-        build_candidate(context, files, config, draft, ROW, _MADE_FROM)
+    @stored_asset(deps=deps, group="service", kinds={"pytorch", "parquet"}, code_version="1", gpu=True)
+    def candidate_model(context: Request, config: CandidateConfig, store: Store) -> Work:
+        """A self-contained model that could go into service: encoder, clusters, training embeddings, what is usual.
 
-    def holds():
-        encoder = f"{PARTS}/{ROW.sees}/{WEIGHTS}"
-        fit = f"{PARTS}/{ROW.name}/{fit_name(*chosen_fit(files, ROW.name, config.n_clusters, config.seed))}.safetensors"
-        return [FACTS, TABLE, VECTORS, CALIBRATION, encoder, fit]
+        Packed from the present corpus, an encoder and one row of the tables (environment variable FUSC_SERVED_MODEL,
+        else fusc_simclr), applied to some images to see that it says what the tables say, and scored on the test split.
+        """
+        if refusal is not None:
+            raise refusal
 
-    return materialize(context, files, config, produce, upstream=_MADE_FROM, holds=holds, model=True)
+        def produce(draft):
+            build_candidate(context.run, store, config, draft, row, deps)
+
+        def holds():
+            n_clusters, seed = chosen_fit(store, row.name, config.n_clusters, config.seed)
+            encoder = f"{PARTS}/{row.sees}/{WEIGHTS}"
+            fit = f"{PARTS}/{row.name}/{fit_name(n_clusters, seed)}.safetensors"
+            return [FACTS, TABLE, VECTORS, CALIBRATION, encoder, fit]
+
+        return Work(produce, holds=holds, model=True)
+
+    return candidate_model
 
 
 class ServiceConfig(ComputeConfig):
@@ -117,43 +117,34 @@ class ServiceConfig(ComputeConfig):
         return Rule(self.promote, self.tolerance, self.risk)
 
 
-@dg.asset(
-    deps=[CANDIDATE],
-    group_name=GROUP,
-    kinds={"parquet"},
-    code_version="1",
-    metadata=column_schema(IN_SERVICE),
-)
-def model_in_service(
-    context: dg.AssetExecutionContext, config: ServiceConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def _one_at_a_time(context: Request, store: Store) -> AbstractContextManager[None]:
+    """Reading the history and adding to it is one act."""
+    return exclusive(store.root / "locks" / "models.lock", "another decision about models", context.log.info)
+
+
+@stored_asset(deps=[CANDIDATE], group="service", kinds={"parquet"}, code_version="1", around=_one_at_a_time)
+def model_in_service(context: Request, config: ServiceConfig, store: Store) -> Work:
     """The model that new batches are assigned with, and the history of promotions; both survive whatever is retrained.
 
     A new candidate is compared with the model in service on the same test images and decided upon once. What a person
     put in service (`fusc promote`, `fusc rollback`) stays until a newer candidate is promoted. Clusters keep their
     numbers over renewals.
     """
-    files = store.get()
-    # Reading the history and adding to it is one act; a plan only reads.
-    lock = files.root / "locks" / "models.lock"
-    planning = isinstance(context, PlanContext)
-    with contextlib.nullcontext() if planning else exclusive(lock, "another decision about models", context.log.info):
-        with refusals(discreet=False):  # a wrong number or rule stays wrong: not to be tried again
-            damage = put_back(files, served(files), context.log.warning, plan=planning)
-            step = Step.of(files, config, damage.left if damage else None)
-            if damage and damage.mended and not planning:
-                config = config.model_copy(update={"force": True})  # a new version, so that checks judge it anew
+    damage = put_back(store, served(store), context.log.warning, plan=context.planned)
+    step = Step.of(store, config, damage.left if damage else None)
+    mended = damage is not None and damage.mended
 
-        def produce(draft):
-            rows = step.rows(context, config, draft.work)
-            table = pa.Table.from_pylist(rows, schema=MODEL_IN_SERVICE)
-            draft.write_table(table)
-            draft.tells(TABLE, table.drop_columns("at").to_pylist())  # when it was decided makes no other version
-            draft.metadata |= described(files, rows)
+    def produce(draft):
+        rows = step.rows(context.run, config, draft.work)
+        table = pa.Table.from_pylist(rows, schema=MODEL_IN_SERVICE)
+        draft.write_table(table)
+        draft.tells(TABLE, table.drop_columns("at").to_pylist())  # when it was decided makes no other version
+        draft.metadata |= described(store, rows)
 
-        # The candidate is no input of its own: the state tells which candidates went into it, and one that was decided
-        # upon before changes nothing.
-        inputs = {"history": step.state}
-        if planning and damage and damage.mended:
-            inputs["bundle"] = "to be put back"
-        return materialize(context, files, config, produce, inputs=inputs)
+    # The candidate is no input of its own: the state tells which candidates went into it, and one that was decided
+    # upon before changes nothing.
+    inputs = {"history": step.state}
+    if mended and context.planned:
+        inputs["bundle"] = "to be put back"
+    # What was put back is made again, a new version, so that checks judge it anew.
+    return Work(produce, upstream=(), inputs=inputs, force=mended and not context.planned)

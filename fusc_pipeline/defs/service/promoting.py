@@ -43,41 +43,41 @@ from fusc_pipeline.store.whole import require_whole
 class Step:
     """What one run does to the history: nothing, or one row more. Known before any work, as `state`."""
 
-    def __init__(self, files: Store, before: list[dict[str, Any]], request: Decision | None, version: str, number: int):
-        self.files, self.before, self.version, self.number = files, before, version, number
+    def __init__(self, store: Store, before: list[dict[str, Any]], request: Decision | None, version: str, number: int):
+        self.store, self.before, self.version, self.number = store, before, version, number
         self.request = request  # decided already: by name, or nothing to do; None: the candidate is to be compared
         last = before[-1]["state"] if before else ""
         self.state = last if request and request.action == UNCHANGED else digest([last, number, version])
 
     @classmethod
-    def of(cls, files: Store, config: Any, damage: BadInput | None = None) -> "Step":
+    def of(cls, store: Store, config: Any, damage: BadInput | None = None) -> "Step":
         """damage: what is wrong with the bundle in service, where it could not be put back."""
-        rows = history_rows(files)
+        rows = history_rows(store)
         known, rule = entries(rows), config.rule()
         if config.use:
             decision = chosen(known, config.use)
             if damage is not None and decision.action == UNCHANGED:
                 raise damage
-            return cls(files, rows, decision, _version_of(known, config.use), config.use)
-        if damage is not None and (back := _whole_before(files, rows)):
+            return cls(store, rows, decision, _version_of(known, config.use), config.use)
+        if damage is not None and (back := _whole_before(store, rows)):
             why = f"{words_of(damage)}, and this is the last whole one before it"
-            return cls(files, rows, Decision(ROLLED_BACK, why), _version_of(known, back), back)
-        candidate = files.require(CANDIDATE)
+            return cls(store, rows, Decision(ROLLED_BACK, why), _version_of(known, back), back)
+        candidate = store.require(CANDIDATE)
         version = candidate.data_version
         if words := settled(known, version, rule):
             if damage is not None:
                 raise damage
-            return cls(files, rows, Decision(UNCHANGED, words), version, known[-1].in_service)
-        if refusal := files.refusal(CANDIDATE):
+            return cls(store, rows, Decision(UNCHANGED, words), version, known[-1].in_service)
+        if refusal := store.refusal(CANDIDATE):
             raise BadInput(f"{CANDIDATE} failed a check, so it is not decided upon ({refusal}); mend it first")
-        require_whole(files, candidate, "it is not decided upon")
-        number = _number_for(files, rows, version)
+        require_whole(store, candidate, "it is not decided upon")
+        number = _number_for(store, rows, version)
         if damage is not None:  # there is nothing to compare it with
             if rule.promote == "never":
                 raise damage
             why = f"{words_of(damage)}, and no model before it is whole"
-            return cls(files, rows, Decision(PROMOTED, why), version, number)
-        return cls(files, rows, None, version, number)
+            return cls(store, rows, Decision(PROMOTED, why), version, number)
+        return cls(store, rows, None, version, number)
 
     def rows(self, context: Any, config: Any, work: Path) -> list[dict[str, Any]]:
         """The history after this run."""
@@ -88,8 +88,8 @@ class Step:
         bundle = self._bundle()
         if self.request is None:
             if self.before:
-                now = served_after(self.files, self.before)
-                comparison = compare_models(context, self.files, config, bundle, now.bundle(), work)
+                now = served_after(self.store, self.before)
+                comparison = compare_models(context, self.store, config, bundle, now.bundle(), work)
             decision = decide(entries(self.before), self.version, comparison, config.rule())
         else:
             decision = self.request
@@ -122,10 +122,10 @@ class Step:
 
     def _bundle(self) -> Bundle:
         """Of the model that is decided upon, whole: the candidate's is put into models/ first."""
-        place = models_folder(self.files, self.number)
-        candidate = self.files.record(CANDIDATE)
+        place = models_folder(self.store, self.number)
+        candidate = self.store.record(CANDIDATE)
         if candidate is not None and candidate.data_version == self.version:
-            return install(Bundle.open(self.files.place(candidate), CANDIDATE), place)
+            return install(Bundle.open(self.store.place(candidate), CANDIDATE), place)
         bundle = Bundle.open(place, f"model {self.number}")
         bundle.check(name=f"model {self.number}")
         return bundle
@@ -137,7 +137,7 @@ class Step:
                 return row["identity_map"]
         if not self.before:
             return list(range(bundle.facts.n_clusters))
-        now = served_after(self.files, self.before)
+        now = served_after(self.store, self.before)
         try:
             now.bundle().check(TABLE)
             old, new = _same_images(now.bundle(), bundle)
@@ -155,7 +155,7 @@ class Damage:
     left: BadInput | None = None
 
 
-def put_back(files: Store, model: Served | None, warn: Callable[[str], None], plan: bool = False) -> Damage | None:
+def put_back(store: Store, model: Served | None, warn: Callable[[str], None], plan: bool = False) -> Damage | None:
     """Put the bundle of a model back where a file of it is lost or damaged and the candidate it came from is kept.
 
     None where nothing is wrong with it. A run that finds nothing new changes no history, so without this nothing would
@@ -168,14 +168,14 @@ def put_back(files: Store, model: Served | None, warn: Callable[[str], None], pl
         return None
     except BadInput as found:
         damage = found
-    for record in files.versions(CANDIDATE):
-        if record.data_version != model.version or files.lacking(record):
+    for record in store.versions(CANDIDATE):
+        if record.data_version != model.version or store.lacking(record):
             continue
         if plan:
             return Damage(mended=True)
         try:
-            with files.alone(IN_SERVICE, None):
-                install(Bundle.open(files.place(record), CANDIDATE), model.root)
+            with store.alone(IN_SERVICE, None):
+                install(Bundle.open(store.place(record), CANDIDATE), model.root)
         except BadInput as also:
             warn(f"model {model.number} cannot be put back from {CANDIDATE}: {words_of(also)}")
             continue
@@ -193,26 +193,26 @@ def _version_of(known: list[Entry], number: int) -> str:
     return next(entry.version for entry in known if entry.number == number)
 
 
-def _whole_before(files: Store, rows: list[dict[str, Any]]) -> int | None:
+def _whole_before(store: Store, rows: list[dict[str, Any]]) -> int | None:
     """Number of the model that was in service last before the present one and is whole."""
     for number in dict.fromkeys(row["in_service"] for row in reversed(rows)):
         try:
             if number != rows[-1]["in_service"]:
-                Bundle.open(models_folder(files, number)).check()
+                Bundle.open(models_folder(store, number)).check()
                 return number
         except BadInput:
             continue  # it is no better
     return None
 
 
-def _number_for(files: Store, rows: list[dict[str, Any]], version: str) -> int:
+def _number_for(store: Store, rows: list[dict[str, Any]], version: str) -> int:
     """The candidate's number: its own where it has one, else one that no model and no folder of models/ has."""
     for row in rows:
         if row["version"] == version:
             return row["number"]
-    folders = [int(path.name) for path in (files.root / "models").glob("*") if path.name.isdigit()]
+    folders = [int(path.name) for path in (store.root / "models").glob("*") if path.name.isdigit()]
     top = max((row["number"] for row in rows), default=0)
-    left = models_folder(files, top + 1)  # of a run that was killed between copying the model and publishing
+    left = models_folder(store, top + 1)  # of a run that was killed between copying the model and publishing
     if top + 1 == max(folders, default=0) and _holds(left, version):
         return top + 1
     return max([top, *folders]) + 1
@@ -233,9 +233,9 @@ def _same_images(first: Bundle, second: Bundle) -> tuple[np.ndarray, np.ndarray]
     return tuple(np.array([one[image] for image in both], np.int64) for one in found)
 
 
-def described(files: Store, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def described(store: Store, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Metadata: which number, since when, why, and the history."""
-    now = served_after(files, rows)
+    now = served_after(store, rows)
     facts = now.bundle().facts
     came = next(row for row in reversed(rows) if row["in_service"] == now.number and row["number"] == now.number)
     return {

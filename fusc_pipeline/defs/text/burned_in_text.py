@@ -5,21 +5,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.compute import usable_cores
 from fusc_pipeline.base.schemas import BURNED_IN_TEXT, PSEUDO_LABELS
-from fusc_pipeline.defs.engine.gpu import GPU_OP
-from fusc_pipeline.defs.engine.materialize import AssetConfig, ParallelConfig, column_schema, materialize
-from fusc_pipeline.defs.engine.parquet_io import TableHandle
-from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.config_fields import AssetConfig, ParallelConfig
 from fusc_pipeline.defs.engine.preview import counts_table
 from fusc_pipeline.defs.engine.progress import Counting
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.grow import MANIFEST, grow_table
+from fusc_pipeline.store.store import Store
 
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
@@ -57,18 +55,15 @@ class BurnedInTextConfig(ParallelConfig):
     )
 
 
-@dg.asset(
-    partitions_def=scan_batches,
+@stored_asset(
+    per_batch=True,
     deps=["scans"],
-    group_name="text",
+    group="text",
     kinds={"easyocr", "parquet"},
     code_version="3",
-    metadata=column_schema("burned_in_text"),
-    **GPU_OP,
+    gpu=True,
 )
-def burned_in_text(
-    context: dg.AssetExecutionContext, config: BurnedInTextConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def burned_in_text(context: Request, config: BurnedInTextConfig, store: Store) -> Work:
     """Every word burnt into a frame: where it is, how sure the engine is, and which view it names, if any.
 
     The string itself is dropped (it may be a name) unless `keep_text` is set. Frames read before are not read again.
@@ -76,7 +71,7 @@ def burned_in_text(
     from fusc_pipeline.text.engines import engine_factory, engine_identity
     from fusc_pipeline.text.lexicon import lexicon_identity
 
-    files, batch = store.get(), context.partition_key
+    batch = context.partition_key
 
     def read(todo: list[str]) -> Iterator[tuple[str, list[dict]]]:
         from fusc_pipeline.text.pool import read_frames
@@ -84,7 +79,7 @@ def burned_in_text(
         if not todo:
             return
         engine = engine_factory(config.engine, config.canvas, Path(config.weights) if config.weights else None)
-        frames = _frames(files.dataset("scans", batch), todo)
+        frames = _frames(store.dataset("scans", batch), todo)
         workers = config.workers or usable_cores()
         reading = read_frames(frames, engine, workers, memory_limit=int(config.memory_gb * 2**30))
         tell = Counting(context.log.info, "burned_in_text", len(todo))
@@ -97,9 +92,9 @@ def burned_in_text(
             tell(done)
 
     def produce(draft):
-        wanted = files.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
+        wanted = store.table("scans", batch, ["image_id"]).column("image_id").to_pylist()
         grown = grow_table(
-            files,
+            store,
             draft,
             "burned_in_text",
             batch,
@@ -118,12 +113,8 @@ def burned_in_text(
             "preview": {"md": _words_found(draft.path("table.parquet"))},
         }
 
-    return materialize(
-        context,
-        files,
-        config,
+    return Work(
         produce,
-        upstream=["scans"],
         extra=engine_identity(config.engine, config.canvas) | lexicon_identity(),
         holds=[TABLE, MANIFEST],
         incremental=True,
@@ -138,24 +129,23 @@ class PseudoLabelsConfig(AssetConfig):
     )
 
 
-@dg.asset(
-    partitions_def=scan_batches,
-    group_name="text",
+@stored_asset(
+    per_batch=True,
+    deps=["burned_in_text"],
+    group="text",
     kinds={"parquet"},
     code_version="1",
-    metadata=column_schema("pseudo_labels"),
 )
-def pseudo_labels(
-    context: dg.AssetExecutionContext, config: PseudoLabelsConfig, store: StoreResource, burned_in_text: TableHandle
-) -> dg.MaterializeResult:
+def pseudo_labels(context: Request, config: PseudoLabelsConfig, store: Store) -> Work:
     """The view each frame's own text names, or none and why: ambiguous text gives no label, never a guess."""
+    batch = context.partition_key
 
     def produce(draft):
         from fusc_pipeline.text.labels import Reading, label_readings
 
         frames: dict[str, list[dict]] = {}
         columns = ["image_id", "word", "confidence", "n_views", "view", "alias", "match_score"]
-        for row in burned_in_text.read(columns).to_pylist():
+        for row in store.table("burned_in_text", batch, columns).to_pylist():
             frames.setdefault(row["image_id"], []).append(row)
         rows = []
         for image_id, words in frames.items():
@@ -179,7 +169,7 @@ def pseudo_labels(
             "reasons": {"md": counts_table(table, "reason", "reason")},
         }
 
-    return materialize(context, store.get(), config, produce, upstream=["burned_in_text"])
+    return Work(produce)
 
 
 def _frames(scans: "pads.Dataset", ids: list[str]) -> Iterator[tuple[str, bytes]]:

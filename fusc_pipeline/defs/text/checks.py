@@ -78,7 +78,7 @@ def text_was_read_as_elsewhere(made: Made) -> Finding:
 
 def _coverages(made: Made) -> list[float]:
     """Shares of labelled frames in the other batches of the corpus; an external batch is unlike them."""
-    files, inbox = made.files, Inbox(made.files.root)
+    files, inbox = made.store, Inbox(made.store.root)
     if inbox.is_external(made.record.partition or ""):
         return []
     others = [batch for batch in files.partitions(made.record.asset) if batch != made.record.partition]

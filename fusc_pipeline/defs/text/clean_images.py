@@ -5,17 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
 import pyarrow as pa
 from pydantic import Field
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.schemas import CLEAN_IMAGES, CONTENTS
-from fusc_pipeline.defs.engine.materialize import ParallelConfig, column_schema, materialize
-from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.config_fields import ParallelConfig
 from fusc_pipeline.defs.engine.preview import counts_table, image_strip
 from fusc_pipeline.defs.engine.progress import Counting
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.stored_asset import stored_asset
+from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.text.burned_in_text import NO_WORD, UNREAD
 from fusc_pipeline.host.worker_pool import ordered_map
 from fusc_pipeline.store.draft import TABLE
@@ -41,17 +40,14 @@ class CleanImagesConfig(ParallelConfig):
     )
 
 
-@dg.asset(
-    partitions_def=scan_batches,
+@stored_asset(
+    per_batch=True,
     deps=["scans", "burned_in_text"],
-    group_name="text",
+    group="text",
     kinds={"opencv", "parquet"},
     code_version="3",
-    metadata=column_schema("clean_images"),
 )
-def clean_images(
-    context: dg.AssetExecutionContext, config: CleanImagesConfig, store: StoreResource
-) -> dg.MaterializeResult:
+def clean_images(context: Request, config: CleanImagesConfig, store: Store) -> Work:
     """Text-free frames: zero outside the fan, repainted where ink was, read again, cropped to the ultrasound region.
 
     A frame without a reliable fan, with text that stays readable, or of other content is quarantined with the reason:
@@ -59,13 +55,13 @@ def clean_images(
     """
     from fusc_pipeline.text.clean_scan import Cleaning, checker_identity, clean_scan
 
-    files, batch = store.get(), context.partition_key
+    batch = context.partition_key
     cleaning = Cleaning(config.check_text, tuple(config.contents))
 
     def clean(todo: list[str]) -> Iterator[tuple[str, list[dict]]]:
         if not todo:
             return
-        scans = _scans_to_clean(files.dataset("scans", batch), files.table("burned_in_text", batch), todo)
+        scans = _scans_to_clean(store.dataset("scans", batch), store.table("burned_in_text", batch), todo)
         tell = Counting(context.log.info, "clean_images", len(todo))
         for done, row in enumerate(ordered_map(partial(clean_scan, cleaning=cleaning), scans, config.workers), start=1):
             yield row["image_id"], [row]
@@ -76,9 +72,9 @@ def clean_images(
         import pyarrow.dataset as pads
 
         _check_contents(config.contents)
-        basis, facts = _of_this_batch(files, batch)
+        basis, facts = _of_this_batch(store, batch)
         grown = grow_table(
-            *(files, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, list(basis), clean),
+            *(store, draft, "clean_images", batch, draft.recipe.key, CLEAN_IMAGES, list(basis), clean),
             basis=basis,
             facts=facts,
             afresh=config.force,
@@ -98,13 +94,9 @@ def clean_images(
         }
 
     # Words read under another recipe give another ink mask, so rows may be kept only under the same reading.
-    reading = files.record("burned_in_text", batch)
-    return materialize(
-        context,
-        files,
-        config,
+    reading = store.record("burned_in_text", batch)
+    return Work(
         produce,
-        upstream=["scans", "burned_in_text"],
         extra={
             "reading": reading.recipe if reading else "",
             "checker": checker_identity() if config.check_text else None,
@@ -121,13 +113,13 @@ def _check_contents(contents: list[str]) -> None:
         raise BadSetting(f"clean_images.contents {what}; list some of {', '.join(CONTENTS)}")
 
 
-def _of_this_batch(files: Store, batch: str) -> tuple[dict[str, str], Facts]:
+def _of_this_batch(store: Store, batch: str) -> tuple[dict[str, str], Facts]:
     """Of each scan, in order: what decides how it is cleaned beside its pixels (empty for the common case), and whose
     it is here. The same frame can come with another patient, and with DICOM's region or without, in another batch."""
     region = ["region_x0", "region_y0", "region_x1", "region_y1"]
     facts = ["subject_key", "subject_source", "study_key", "machine"]
-    table = files.table("scans", batch, ["image_id", "content", "region_source", *region, *facts])
-    words = files.table("burned_in_text", batch, ["image_id", "word"]).to_pylist()
+    table = store.table("scans", batch, ["image_id", "content", "region_source", *region, *facts])
+    words = store.table("burned_in_text", batch, ["image_id", "word"]).to_pylist()
     unread = {row["image_id"] for row in words if row["word"] == UNREAD}
     basis, own = {}, {}
     for row in table.to_pylist():

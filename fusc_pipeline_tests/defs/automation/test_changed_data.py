@@ -3,8 +3,9 @@
 import dagster as dg
 import pytest
 
-from fusc_pipeline.defs.automation.changed_data import AUTOMATED, OF_ALL, PER_BATCH, HouseConditions
+from fusc_pipeline.defs.automation.changed_data import FAN_IN, OF_ALL, PER_BATCH, HouseConditions
 from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline_tests.integration import simulator
 
 BATCHES = [f"b{n:03d}" for n in range(150)]
@@ -33,7 +34,7 @@ class Ticks:
 
     def __init__(self, definitions, instance, selection=None):
         self._definitions, self._instance, self._cursor = definitions, instance, None
-        self._selection = selection or dg.AssetSelection.assets(*sorted(AUTOMATED))
+        self._selection = selection or dg.AssetSelection.assets(*sorted(per_batch_assets() | {FAN_IN}))
 
     def requested(self) -> set[tuple[str, str | None]]:
         """(asset, batch) of everything the next tick asks for."""

@@ -9,8 +9,8 @@ import yaml
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.defs.automation import renewal
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.store.store import Recipe, Store
 from fusc_pipeline_tests.conftest import fill_store
 from fusc_pipeline_tests.defs.graph import failures, materialise, run_config, up_to
@@ -44,7 +44,7 @@ def test_it_trains_all_that_the_model_needs_and_no_batch():
     job = definitions.resolve_job_def("renew_model")
     made = {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
     assert {"corpus", "simclr_encoder", "simclr_embeddings", "candidate_model", "model_in_service"} <= made
-    assert not made & PARTITIONED and "cluster_report" not in made
+    assert not made & per_batch_assets() and "cluster_report" not in made
     schedule = definitions.resolve_schedule_def("weekly_renewal")
     assert schedule.cron_schedule == "0 2 * * 0" and schedule.execution_timezone == renewal.local_timezone()
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
@@ -75,16 +75,12 @@ def test_it_starts_on_changed_data_and_stays_away_in_words_otherwise(
     assert failures(materialise(small_store, up_to("simclr_encoder"))) == {}
     assert "nothing changed since the last model was made" in tick(small_store, instance)
     fill_store(small_store, phantom_frames[:5], "b2", labels=False)
-    store = StoreResource(root=str(small_store.root))
-    definitions = build_definitions(root=str(small_store.root))
-    corpus = {"corpus": definitions.resolve_assets_def("corpus")}
-    assert renewal.first_change(store, corpus, {}).startswith("corpus would be another: ")
+    assert renewal.first_change(small_store, ["corpus"], {}).startswith("corpus would be another: ")
     (request,) = tick(small_store, instance)
     renewed = request.run_config["ops"]["simclr_encoder"]["config"]
     assert renewed["epochs"] == 1 and renewed["warm_start"] is True
-    encoder = {"simclr_encoder": definitions.resolve_assets_def("simclr_encoder")}
     other = {"simclr_encoder": {"config": {"epochs": 7}}}
-    assert "its settings or its code changed" in renewal.first_change(store, encoder, other)
+    assert "its settings or its code changed" in renewal.first_change(small_store, ["simclr_encoder"], other)
 
 
 def test_without_settings_of_the_house_those_of_the_last_model_stay(small_store, monkeypatch):

@@ -4,7 +4,7 @@
 import dagster as dg
 import pytest
 
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations import attempts
 from fusc_pipeline.operations.arrivals import MARKER
 from fusc_pipeline.operations.attempts import ARRIVAL_TAG, PARTITION_TAG
@@ -59,7 +59,7 @@ def test_a_delivery_is_asked_for_once_with_everything_a_run_needs(hospital):
     assert request.partition_key == "b1" and request.run_key.startswith("b1@")
     assert request.tags[ARRIVAL_TAG] == request.run_key
     assert hospital.instance.get_dynamic_partitions("scan_batch") == ["b1"]
-    assert {key.to_user_string() for key in request.asset_selection} == PARTITIONED - {"batch_assignments"}
+    assert {key.to_user_string() for key in request.asset_selection} == per_batch_assets() - {"batch_assignments"}
     assert hospital.tick() == []  # the run key is used up, as the daemon knows
     ended(hospital, request, S.STARTED)
     assert hospital.tick() == [] and "b1 (a run is at it)" in hospital.told
@@ -70,7 +70,7 @@ def test_with_a_model_in_service_batches_are_assigned_too(hospital):
         draft.path("x").write_text("x")
     deliver(hospital, "b1")
     (request,) = hospital.tick()
-    assert {key.to_user_string() for key in request.asset_selection} == PARTITIONED
+    assert {key.to_user_string() for key in request.asset_selection} == per_batch_assets()
 
 
 def test_few_runs_a_tick_and_the_rest_is_named(hospital, monkeypatch):

@@ -5,9 +5,8 @@ import pytest
 
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.dataset.corpus import PIXELS
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
 from fusc_pipeline.defs.engine.planning import plan_asset
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.defs.evaluation import reports
 from fusc_pipeline.store.check_results import Verdict
 from fusc_pipeline.store.store import Recipe
@@ -17,8 +16,8 @@ from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise
 
 
 def plan(store, asset: str, partition: str | None = None):
-    definitions = build_definitions(root=str(store.root))
-    return plan_asset(definitions.resolve_assets_def(asset), StoreResource(root=str(store.root)), partition)
+    build_definitions(root=str(store.root))
+    return plan_asset(asset, store, partition)
 
 
 def repainted(store, frames, batch: str = "b1") -> None:
@@ -86,7 +85,7 @@ def reported(small_store):
     """A corpus, and of everything after it a version with nothing in it: a plan asks for no more."""
     assert failures(materialise(small_store, "corpus")) == {}
     for key in build_definitions(root=str(small_store.root)).resolve_asset_graph().materializable_asset_keys:
-        if (asset := key.to_user_string()) not in PARTITIONED | {"corpus"}:
+        if (asset := key.to_user_string()) not in per_batch_assets() | {"corpus"}:
             publish(small_store, asset, 1)
     return small_store
 

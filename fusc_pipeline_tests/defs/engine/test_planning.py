@@ -8,14 +8,13 @@ import pytest
 from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.planning import plan_asset
-from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.store.check_results import Verdict
 from fusc_pipeline_tests.defs.graph import SMALL, failures, materialise, up_to
 
 
 def plan(store, asset: str, partition: str | None = None, **config):
-    definitions = build_definitions(root=str(store.root))
-    return plan_asset(definitions.resolve_assets_def(asset), StoreResource(root=str(store.root)), partition, config)
+    build_definitions(root=str(store.root))
+    return plan_asset(asset, store, partition, config)
 
 
 def test_a_plan_has_the_fingerprint_that_the_run_then_has(small_store):
@@ -56,16 +55,16 @@ ALL = f"""
 import sys
 import dagster as dg
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.materialize import PARTITIONED
+from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.defs.engine.planning import plan_asset
 from fusc_pipeline.base.errors import FuscError
-from fusc_pipeline.defs.engine.resources import StoreResource
+from fusc_pipeline.store.store import Store
 definitions, planned = build_definitions(root=sys.argv[1]), 0
 for key in definitions.resolve_asset_graph().materializable_asset_keys:
     name = key.to_user_string()
     try:
-        batch = "b1" if name in PARTITIONED else None
-        plan_asset(definitions.resolve_assets_def(key), StoreResource(root=sys.argv[1]), batch)
+        batch = "b1" if name in per_batch_assets() else None
+        plan_asset(name, Store(sys.argv[1]), batch)
         planned += 1
     except (FuscError, dg.Failure):
         pass

@@ -16,7 +16,7 @@ from fusc_pipeline.service.bundle import Facts, Part, seal, write_part
 from fusc_pipeline.service.in_service import Served
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config
 
-CONTEXT = SimpleNamespace(log=SimpleNamespace(info=lambda words: None))
+CONTEXT = SimpleNamespace(info=lambda words: None)
 WARM = run_config(simclr_encoder={"warm_start": True})
 
 

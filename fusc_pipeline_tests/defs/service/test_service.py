@@ -12,7 +12,6 @@ import pytest
 from fusc_pipeline.cli.reasons import reasons
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.planning import plan_asset
-from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.defs.service import compared
 from fusc_pipeline.defs.service.candidate import _seen_before
 from fusc_pipeline.service.bundle import Bundle
@@ -243,8 +242,8 @@ def lose_candidate(store: Store) -> None:
 
 def stale(store: Store) -> str:
     """Why a run would make `model_in_service` again."""
-    definition = build_definitions(root=str(store.root)).resolve_assets_def("model_in_service")
-    plan, record = plan_asset(definition, StoreResource(root=str(store.root))), store.require("model_in_service")
+    build_definitions(root=str(store.root))
+    plan, record = plan_asset("model_in_service", store), store.require("model_in_service")
     assert plan.fingerprint != record.fingerprint
     return "; ".join(reasons(record, plan))
 
@@ -389,7 +388,6 @@ def test_nothing_new_loads_nothing_heavy(store):
 
 
 def test_the_served_model_is_named_by_the_environment(monkeypatch):
-    from fusc_pipeline.base.errors import BadSetting
     from fusc_pipeline.defs.service.served import SERVABLE, served_row
 
     assert served_row().name == "fusc_simclr"
@@ -401,6 +399,16 @@ def test_the_served_model_is_named_by_the_environment(monkeypatch):
     monkeypatch.setenv("FUSC_SERVED_MODEL", "supervised")
     with pytest.raises(BadSetting, match="cannot be put in service"):
         served_row()
+
+
+def test_a_wrong_model_to_serve_stops_the_candidate_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("FUSC_SERVED_MODEL", "fusc_simcl")
+    definitions = build_definitions(root=str(tmp_path))
+    assert len(list(definitions.resolve_asset_graph().materializable_asset_keys)) == 30
+    with pytest.raises(BadSetting, match="did you mean 'fusc_simclr'"):
+        plan_asset("candidate_model", Store(tmp_path))
+    monkeypatch.delenv("FUSC_SERVED_MODEL")
+    build_definitions(root=str(tmp_path))
 
 
 def test_verbs_promote_and_roll_back_and_the_run_history_knows(store, tmp_path, monkeypatch, capsys):
