@@ -9,6 +9,7 @@ import dagster as dg
 import numpy as np
 import pytest
 
+from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.cli.reasons import reasons
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.planning import plan_asset
