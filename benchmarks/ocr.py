@@ -30,7 +30,7 @@ from fusc_pipeline.scans.reading import read_scan
 from fusc_pipeline.text.clean_scan import checker, remove_and_check
 from fusc_pipeline.text.engine import Word
 from fusc_pipeline.text.engines import CANVAS, engine_factory
-from fusc_pipeline.text.labels import label_frame
+from fusc_pipeline.text.labels import label_readings, readings_of
 from fusc_pipeline.text.matching import match_words
 from fusc_pipeline.text.rapidocr_engine import RapidOcrEngine
 
@@ -139,7 +139,7 @@ def print_dicom_screens() -> None:
 
 def judge(truth: PhantomFrame, words: list[Word], tally: Counter) -> None:
     """Adds one frame's pseudo-label to the tally, and prints what went wrong."""
-    found = label_frame(words, match_words(words))
+    found = label_readings(readings_of(words, match_words(words)))
     if truth.label_view is not None:
         tally["readable"] += 1
         kind = "right" if found.view == truth.label_view else "wrong" if found.view else "missed"

@@ -20,7 +20,7 @@ from fusc_pipeline.audits.removal_audit import CONTROL, FORMER, UNCLEANED, Leak,
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.settings import check_settings, setting
 from fusc_pipeline.evaluation.intervals import clustered_mean
-from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.loop import Schedule, cosine_with_warmup, decay_groups, train
 
 LEAST_FRAMES, LEAST_SUBJECTS, LEAST_VIEWS = 100, 10, 2
 # Random shifts in training, pixels of the window: the probe must not depend on where exactly a letter was.
@@ -111,7 +111,7 @@ def _fit(
     per_epoch = len(labels) // size
     epochs = -(-config.steps // per_epoch)
     rate = cosine_with_warmup(config.lr, epochs * per_epoch, config.steps // 10)
-    plan = Plan(len(labels), epochs, size, config.seed * 1000 + fold, rate)
+    plan = Schedule(len(labels), epochs, size, config.seed * 1000 + fold, rate)
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         shift = [int(torch.randint(-reach, reach + 1, (1,), generator=generator)) for reach in _SHIFT]

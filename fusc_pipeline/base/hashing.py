@@ -1,4 +1,4 @@
-"""Content identities: of an image, of a file, of a configuration. A leaf module."""
+"""Content identities: of an image, of a file, of a configuration."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Frames as lossless PNG bytes and back. A leaf module."""
+"""Frames as lossless PNG bytes and back."""
 
 import struct
 import zlib

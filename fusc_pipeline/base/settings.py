@@ -1,6 +1,6 @@
 """Configuration fields that know their range: `setting(...)` declares one, `check_settings` refuses what is outside.
 
-A leaf module without dependencies. What a configuration means is documented where its dataclass lives.
+What a configuration means is documented where its dataclass lives.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The fifteen second-trimester views of the FUSC paper: names, groups, shares. A leaf module without dependencies."""
+"""The fifteen second-trimester views of the FUSC paper: names, groups, shares.."""
 
 VIEWS: tuple[str, ...] = (
     "Spine",

@@ -22,7 +22,7 @@ from fusc_pipeline.host.atomic import remove_folder
 from fusc_pipeline.host.disk import megabytes, newest, size_of
 from fusc_pipeline.host.locks import exclusive, holder, taken
 from fusc_pipeline.operations.inbox import Inbox
-from fusc_pipeline.operations.presets import house_preset
+from fusc_pipeline.operations.presets import site_preset
 from fusc_pipeline.service.in_service import IN_SERVICE, entries, history_rows
 from fusc_pipeline.store.leftovers import PIXELS
 from fusc_pipeline.store.store import CURRENT, WHOLE, Record, Store
@@ -79,12 +79,12 @@ def find(definitions: dg.Definitions, resource: StoreResource, limits: Limits = 
         raise BadSetting("--keep and --models must be 0 or more")
     if not limits.days >= 0:  # NaN is not
         raise BadSetting(f"--days is {limits.days}; it must be 0 or more")
-    house = _house()
-    states = status(definitions, resource, house)
+    site = _site()
+    states = status(definitions, resource, site)
     found = Found()
     found.unneeded.extend(_versions(store, limits.versions))
     found.unneeded.extend(_work(store, states, now - limits.days * DAY))
-    found.unneeded.extend(_pixels(store, house))
+    found.unneeded.extend(_pixels(store, site))
     found.unneeded.extend(_models(store, limits.models))
     found.unneeded.extend(_private(inbox, now - limits.days * DAY))
     found.told.extend(_told(store, inbox))
@@ -172,11 +172,11 @@ def _work(store: Store, states: list[State], before: float) -> Iterator[Unneeded
             yield Unneeded(folder, "left work of settings or inputs out of use", size_of(folder), asset, batch)
 
 
-def _pixels(store: Store, house: Settings) -> Iterator[Unneeded]:
-    """Pixel caches of another corpus, size or way of resizing than any in use or asked for by the house's preset."""
+def _pixels(store: Store, site: Settings) -> Iterator[Unneeded]:
+    """Pixel caches of another corpus, size or resizing than any in use or asked for by the installation's preset."""
     corpus = store.record("corpus")
     configs = [r.config for asset, batch in store.slots() if (r := store.record(asset, batch))]
-    configs += [(body or {}).get("config") or {} for body in house.ops.values()]
+    configs += [(body or {}).get("config") or {} for body in site.ops.values()]
     sides = {config["image_size"] for config in configs if "image_size" in config}
     ways = {config["resize"] for config in configs if "resize" in config} | {"letterbox"}
     version = corpus.data_version if corpus else ""
@@ -238,7 +238,7 @@ def _alone(store: Store, one: Unneeded) -> Iterator[None]:
     deciding = store.root / "locks" / "models.lock"
     of_models = one.asset == IN_SERVICE
     with exclusive(deciding, "fusc gc", somebody_has_it) if of_models else contextlib.nullcontext():
-        with store.alone(one.asset, one.batch, waiting=somebody_has_it):
+        with store.exclusive(one.asset, one.batch, waiting=somebody_has_it):
             if _taken_up(store, one):
                 raise Busy
             yield
@@ -275,5 +275,5 @@ def _names(one: Unneeded) -> bool:
     return current.is_file() and current.read_text().strip() == one.path.name
 
 
-def _house() -> Settings:
-    return Settings.of(house_preset())
+def _site() -> Settings:
+    return Settings.of(site_preset())

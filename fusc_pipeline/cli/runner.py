@@ -22,9 +22,9 @@ from fusc_pipeline.operations.presets import (
     apply_setting,
     check_known,
     check_run_config,
-    house_preset,
     left_out,
     load_preset,
+    site_preset,
 )
 from fusc_pipeline.operations.recovery import reconcile
 from fusc_pipeline.operations.run_marks import WORKER_TAG
@@ -54,7 +54,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
     lock_folder()
     checkpoint_seconds()
     definitions = build_definitions()
-    preset = preset or house_preset()
+    preset = preset or site_preset()
     config = load_preset(preset) if preset else {}
     for setting in settings:
         apply_setting(config, setting)

@@ -39,12 +39,12 @@ def _status(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.defs.build import build_definitions
     from fusc_pipeline.defs.engine.resources import StoreResource
     from fusc_pipeline.host.places import check_data_root
-    from fusc_pipeline.operations.presets import house_preset, load_preset
+    from fusc_pipeline.operations.presets import load_preset, site_preset
 
     logging.getLogger("fusc_pipeline.defs.engine.planning").setLevel(logging.CRITICAL)  # what a plan says is said below
     check_data_root(write=False)
     definitions, resource = build_definitions(), StoreResource()
-    preset = arguments.preset or house_preset()
+    preset = arguments.preset or site_preset()
     if preset:
         check_config(load_preset(preset), definitions)
     found = status(definitions, resource, Settings.of(preset))

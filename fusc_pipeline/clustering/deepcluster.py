@@ -22,7 +22,7 @@ from fusc_pipeline.clustering.configs import DeepClusterConfig
 from fusc_pipeline.clustering.kmeans import KMeansClusterer, l2_normalised, require_samples
 from fusc_pipeline.clustering.predictions import predict_outputs
 from fusc_pipeline.training.checkpoint import Checkpoint
-from fusc_pipeline.training.loop import Plan, train, trainable
+from fusc_pipeline.training.loop import Schedule, train, trainable
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def fit_deepcluster(
     optimizer = torch.optim.SGD(
         trainable(network), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
-    plan = Plan(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
+    plan = Schedule(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
     state = _EpochState(n_samples, network.out_dim, config.n_clusters).to(compute.device)
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Any]:

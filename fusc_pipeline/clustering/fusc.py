@@ -22,7 +22,7 @@ from fusc_pipeline.clustering.heads import ClusterModel, kmeans_prototypes
 from fusc_pipeline.clustering.kmeans import require_samples
 from fusc_pipeline.clustering.losses import fusc_loss
 from fusc_pipeline.training.checkpoint import Checkpoint
-from fusc_pipeline.training.loop import Plan, decay_groups, train, trainable
+from fusc_pipeline.training.loop import Schedule, decay_groups, train, trainable
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -110,7 +110,7 @@ def fit_fusc(
 
     identity = digest(["fusc", asdict(config), n, neighbours[:: max(1, n // 64)].tolist(), run_id])
     history = train(
-        Plan(n, config.epochs, config.batch_size, config.seed, lambda _: config.lr),
+        Schedule(n, config.epochs, config.batch_size, config.seed, lambda _: config.lr),
         step,
         optimizer,
         {"model": model, "memory": memory},

@@ -21,7 +21,7 @@ from fusc_pipeline.clustering.configs import SelfLabelConfig
 from fusc_pipeline.clustering.losses import confident_targets, self_label_loss
 from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.training.checkpoint import Checkpoint
-from fusc_pipeline.training.loop import Plan, average_into, decay_groups, train
+from fusc_pipeline.training.loop import Schedule, average_into, decay_groups, train
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def self_label(
             good_epochs.count.fill_(metrics["epoch"])
         return found | ({"stop": reason} if reason else {})
 
-    plan = Plan(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
+    plan = Schedule(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
     identity = digest(["selflabel", asdict(config), n_samples, run_id])
     state = {"model": model, "labeller": labeller, "good": good, "good_epochs": good_epochs}
     saved = Checkpoint(checkpoint, identity) if checkpoint else None

@@ -6,7 +6,7 @@ Generated from `schemas.TABLES`, so a new table is checked without a line here, 
 import pyarrow as pa
 
 from fusc_pipeline.base import schemas
-from fusc_pipeline.defs.engine.check import Check, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import Check, CheckedVersion, Finding, check, finding
 
 # What tells a table's rows apart, where it is not the image alone; (): nothing does.
 _KEYS: dict[str, tuple[str, ...]] = {
@@ -37,7 +37,7 @@ def _table_is_sound(asset: str) -> Check:
     light = [f.name for f in schema if not any(heavy(f.type) for heavy in _HEAVY)]
 
     @check(asset, name="table_is_sound", blocking=True)
-    def judge(made: Made) -> Finding:
+    def judge(made: CheckedVersion) -> Finding:
         """The table has its columns, no value is missing where one must be, and no row is there twice."""
         table = made.table(light)  # refused when the columns are not those of the schema
         empty = {f.name: table.column(f.name).null_count for f in schema if f.name in light and not f.nullable}

@@ -1,4 +1,4 @@
-"""Files and folders that are seen whole or not at all: written beside their place, synced, renamed. A leaf module.
+"""Files and folders that are seen whole or not at all: written beside their place, synced, renamed.
 
 What is still being written is called `.<name>.tmp-<process>-<number>`, what steps aside for its successor
 `.<name>.old-<process>-<number>`; `settle` and `leftovers` know a killed maker's by these names.
@@ -20,9 +20,18 @@ def replace_text(path: Path, text: str, mode: int = 0o666) -> None:
 
     mode: of a file that nobody else may read; the umask applies.
     """
+    with whole_file(path) as temporary:
+        write_text(temporary, text, mode)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Make a file that is seen whole or not at all: yields where to write it; when the block ends well, the disk keeps
+    it and it replaces `path`, else no trace of it is left."""
     temporary = temporary_name(path)
     try:
-        write_text(temporary, text, mode)
+        yield temporary
+        fsync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

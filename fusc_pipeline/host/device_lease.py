@@ -1,8 +1,7 @@
 """Leases on devices: one process computes on a card (or on the CPU) at a time, whatever data root or run it works for.
 
 A pool of Dagster's counts steps of one instance and leaks when a run is killed; a lease is a lock (`locks`) that the
-kernel frees with the process, and it names the card. Devices are told without torch, by NVIDIA's management library. A
-leaf module.
+kernel frees with the process, and it names the card. Devices are told without torch, by NVIDIA's management library.
 
 An inherited CUDA_VISIBLE_DEVICES is a limit: only what it shows is leased, and what is leased is named as it named it.
 """
@@ -100,12 +99,6 @@ def leased(
     finally:
         for device_held in taken:
             _release(device_held)
-
-
-def device_count(cards: Callable[[], Sequence[str]] | None = None) -> int:
-    """Cards that this process may use, at least 1 (the CPU)."""
-    _remember_mask()
-    return max(1, len(visible_devices(_mine.given, (cards or installed_cards)())))
 
 
 def visible_devices(mask: str | None, cards: Sequence[str]) -> list[Device]:

@@ -1,4 +1,4 @@
-"""How large files and folders are, and when they last changed, while others may be at work in them. A leaf module."""
+"""How large files and folders are, and when they last changed, while others may be at work in them."""
 
 import contextlib
 from pathlib import Path

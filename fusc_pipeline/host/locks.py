@@ -1,6 +1,6 @@
 """Locks that the kernel frees when their holder dies, whatever killed it: `flock` on a file that stays where it is.
 
-No lock is ever stale, so nothing has to clean up. A leaf module; local file systems only.
+No lock is ever stale, so nothing has to clean up. Local file systems only.
 """
 
 import contextlib

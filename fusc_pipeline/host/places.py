@@ -1,4 +1,4 @@
-"""Folders that the environment names, and why one cannot be used: told before anything is made in it. A leaf module."""
+"""Folders that the environment names, and why one cannot be used: told before anything is made in it."""
 
 import os
 from pathlib import Path

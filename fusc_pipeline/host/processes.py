@@ -1,7 +1,7 @@
 """Which process is meant, on which machine and since which boot; whether it still runs; dying with one's parent.
 
 No wall clock is read: a process is told by its number, its start in the kernel's ticks since boot, and the boot's id,
-so that a clock that jumps confuses nobody. Linux only; elsewhere processes count as running. A leaf module.
+so that a clock that jumps confuses nobody. Linux only; elsewhere processes count as running.
 """
 
 import ctypes
@@ -111,7 +111,7 @@ def is_step_process() -> bool:
     if parent is None or not parent.is_alive():
         return False
     command = command_of(parent.pid)
-    return not (" grpc" in command or "code-server" in command or "pytest" in command)
+    return not (" grpc" in command or "code-server" in command)
 
 
 def is_orphan() -> bool:

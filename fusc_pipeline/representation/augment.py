@@ -52,11 +52,6 @@ class Augmentation:
         check_settings(self)
 
 
-def simclr_augment(min_crop_scale: float = 0.2, rotation_degrees: float = 0.0) -> Augmentation:
-    """The paper's pretext views (METHODS §1.1): crop, mirror, jitter, no blur; it has no rotation either."""
-    return Augmentation(min_crop_scale=min_crop_scale, rotation_degrees=rotation_degrees)
-
-
 def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
     """Views for FUSC's anchors and neighbours and for self-labelling: mild crops, strong grey-level change, cutout.
 

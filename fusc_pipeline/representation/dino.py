@@ -24,7 +24,7 @@ from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import Monitor, collapse_diagnostics, on_cpu, run_digest, watched
 from fusc_pipeline.training.checkpoint import Checkpoint
 from fusc_pipeline.training.loop import (
-    Plan,
+    Schedule,
     average_into,
     cosine_between,
     cosine_with_warmup,
@@ -229,8 +229,8 @@ def teacher_temperature(config: DinoConfig, epoch: float) -> float:
     return start + (end - start) * epoch / config.teacher_warmup_epochs
 
 
-def _plan(n: int, config: DinoConfig) -> Plan:
-    steps = Plan(n, config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
+def _plan(n: int, config: DinoConfig) -> Schedule:
+    steps = Schedule(n, config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
     warmup = round(config.warmup_epochs * steps)
     schedule = cosine_with_warmup(config.lr, steps * config.epochs, warmup, floor=config.min_lr)
-    return Plan(n, config.epochs, config.batch_size, config.seed, schedule)
+    return Schedule(n, config.epochs, config.batch_size, config.seed, schedule)

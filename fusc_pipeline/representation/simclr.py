@@ -22,7 +22,7 @@ from fusc_pipeline.representation.augment import augmented_view
 from fusc_pipeline.representation.backbones import build_backbone, check_side
 from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.representation.pixels import channels_of
-from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.loop import Schedule, cosine_with_warmup, decay_groups, train
 from fusc_pipeline.training.ranks import SOLO, Ranks
 
 # (epoch, backbone) → figures for the history, {} for none at this epoch. It may set the backbone's mode, nothing else.
@@ -62,11 +62,12 @@ def train_simclr(
     projection = ranks.share_batch_norm(compute.place(build_projection(backbone.out_dim, config)), "the projection")
     view = augmented_view(pixels, config.augmentation(), compute, share=None if ranks.world == 1 else ranks.share)
     optimizer = _optimizer(config, decay_groups([backbone, projection], config.weight_decay))
-    steps = Plan(len(pixels), config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
+    steps = Schedule(len(pixels), config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
     schedule = cosine_with_warmup(config.lr, steps * config.epochs, round(config.warmup_epochs * steps))
-    plan = Plan(len(pixels), config.epochs, config.batch_size, config.seed, schedule)
+    plan = Schedule(len(pixels), config.epochs, config.batch_size, config.seed, schedule)
     ranks.check_batch(plan.batch)
-    backbone.train(), projection.train()
+    backbone.train()
+    projection.train()
     network = ranks.joined(_Both(backbone, projection))
     last: dict[str, Tensor] = {}
 

@@ -20,7 +20,7 @@ from fusc_pipeline.representation.backbones import build_backbone
 from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.representation.simclr import run_digest
 from fusc_pipeline.training.checkpoint import Checkpoint
-from fusc_pipeline.training.loop import Plan, cosine_with_warmup, decay_groups, train
+from fusc_pipeline.training.loop import Schedule, cosine_with_warmup, decay_groups, train
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _class_weights(targets: Tensor, classes: int) -> Tensor:
     return torch.where(counts > 0, len(targets) / (counts.clamp(min=1) * present), torch.ones_like(counts))
 
 
-def _plan(n: int, config: SupervisedConfig) -> Plan:
-    steps = Plan(n, config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
+def _plan(n: int, config: SupervisedConfig) -> Schedule:
+    steps = Schedule(n, config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
     schedule = cosine_with_warmup(config.lr, steps * config.epochs, round(config.warmup_epochs * steps))
-    return Plan(n, config.epochs, config.batch_size, config.seed, schedule)
+    return Schedule(n, config.epochs, config.batch_size, config.seed, schedule)

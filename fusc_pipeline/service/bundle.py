@@ -43,7 +43,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Facts:
+class BundleFacts:
     """What `bundle.json` tells.
 
     version: of the candidate, changes with anything that went into it; row: which of the tables' models; parts: the
@@ -70,7 +70,7 @@ class Facts:
 class Bundle:
     """A bundle that was opened. Where a finished fit is applied, it stands in for the store: `require`, `folder`."""
 
-    def __init__(self, root: Path, facts: Facts):
+    def __init__(self, root: Path, facts: BundleFacts):
         self.root, self.facts = root, facts
 
     @classmethod
@@ -82,7 +82,7 @@ class Bundle:
         try:
             found = json.loads((root / FACTS).read_text())
             parts = {asset: Part(**part) for asset, part in found.pop("parts").items()}
-            return cls(root, Facts(parts=parts, **found))
+            return cls(root, BundleFacts(parts=parts, **found))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{name} ({root}) is missing or damaged ({type(error).__name__}); {_MEND}") from error
 
@@ -146,7 +146,7 @@ def write_part(root: Path, asset: str, files: Mapping[str, Path]) -> None:
         link(source, folder / name)
 
 
-def seal(root: Path, facts: Facts) -> Bundle:
+def seal(root: Path, facts: BundleFacts) -> Bundle:
     """Write `bundle.json` with the hash of every file that is there: from now on nothing of it may change."""
     files = {
         path.relative_to(root).as_posix(): sha256_file(path)

@@ -1,4 +1,4 @@
-"""Whether a candidate is put in service. Pure: what happened so far, how the two compare, and the house's rule.
+"""Whether a candidate is put in service. Pure: what happened so far, how the two compare, and the installation's rule.
 
 A person's word is never undone: a candidate is decided upon once, when it is new. What was kept out or rolled back from
 comes into service again by name only (`fusc promote NUMBER`), or by a rule that promotes everything.
@@ -27,7 +27,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Rule:
-    """How the house promotes."""
+    """How this installation promotes."""
 
     promote: str = setting(
         "auto",

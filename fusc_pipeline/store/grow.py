@@ -7,14 +7,13 @@ it holds on which basis, in a small table of its own beside the rows (the manife
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from fusc_pipeline.host.atomic import fsync
+from fusc_pipeline.host.atomic import whole_file
 from fusc_pipeline.store.rows import Held, ImageRows, in_groups, in_order
 from fusc_pipeline.store.store import Draft, Store
 
@@ -218,9 +217,7 @@ def _write_parts(
 def _write_part(path: Path, schema: pa.Schema, rows: list[dict], basis: Mapping[str, str]) -> None:
     import pyarrow.parquet as pq
 
-    temporary = path.with_name(f".{path.name}.tmp")
     table = pa.Table.from_pylist(rows, schema=schema)
     table = table.append_column(_BASIS, pa.array([basis[row["image_id"]] for row in rows], pa.string()))
-    pq.write_table(table, temporary, compression="zstd")
-    fsync(temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd")

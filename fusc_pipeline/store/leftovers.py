@@ -1,6 +1,6 @@
 """Temporary files whose maker was killed, and work that has served, under the data root: found and cleared away.
 
-Never by age. What a run makes under its slot's lock (`Store.alone`) is left over when that lock is free; any other
+Never by age. What a run makes under its slot's lock (`Store.exclusive`) is left over when that lock is free; any other
 temporary file carries its maker's process number. Work folders themselves are no left-overs before what was made of
 them is published: a killed run's successor continues from them (`fusc gc` clears those that no run can use any more).
 No dagster here.

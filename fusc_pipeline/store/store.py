@@ -210,7 +210,9 @@ class Store:
     # -- writing ------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def alone(self, asset: str, partition: str | None, waiting: Callable[[str], None] | None = None) -> Iterator[bool]:
+    def exclusive(
+        self, asset: str, partition: str | None, waiting: Callable[[str], None] | None = None
+    ) -> Iterator[bool]:
         """Be the only one, on this machine, that makes this output; yields whether another was at it before.
 
         Held around `write`: two runs on one batch take turns, and the second finds what the first has made. The kernel

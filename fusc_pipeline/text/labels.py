@@ -32,11 +32,10 @@ class Reading:
     match_score: float | None = None
 
 
-def label_frame(words: Sequence[Word], matches: Sequence[Match | None], min_score: float = 0.2) -> FrameLabel:
-    """One frame's pseudo-label from words as an engine gave them and matches as `match_words` did, of equal length."""
-    if len(words) != len(matches):
-        raise ValueError(f"{len(words)} words but {len(matches)} matches")
-    readings = [
+def readings_of(words: Sequence[Word], matches: Sequence[Match | None]) -> list[Reading]:
+    """What is kept of words as an engine gave them and matches as `match_words` did. Raises ValueError where there are
+    not as many of the one as of the other."""
+    return [
         Reading(
             word.confidence,
             0 if word.angle else len(views_named(word.text)),
@@ -44,7 +43,6 @@ def label_frame(words: Sequence[Word], matches: Sequence[Match | None], min_scor
         )
         for word, match in zip(words, matches, strict=True)
     ]
-    return label_readings(readings, min_score)
 
 
 def label_readings(readings: Sequence[Reading], min_score: float = 0.2) -> FrameLabel:

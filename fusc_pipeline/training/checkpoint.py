@@ -1,20 +1,19 @@
 """Resumable training checkpoints: one file, written atomically, read with `weights_only=True`.
 
-What goes into one is decided by `fusc_pipeline.training.loop`. A leaf module; torch is imported when it is needed.
+What goes into one is decided by `fusc_pipeline.training.loop`. Torch is imported when it is needed.
 """
 
 import contextlib
 import io
 import logging
-import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fusc_pipeline.base.errors import BadInput
+from fusc_pipeline.host.atomic import whole_file
 from fusc_pipeline.host.locks import exclusive
 
 log = logging.getLogger(__name__)
@@ -79,16 +78,8 @@ class Checkpoint:
         import torch
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                torch.save({"format": FORMAT, "digest": self.digest, "payload": payload}, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with whole_file(self.path) as temporary, open(temporary, "wb") as stream:
+            torch.save({"format": FORMAT, "digest": self.digest, "payload": payload}, stream)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """The one training loop: epochs over shuffled indices, learning-rate schedule, metric history, resumable checkpoints.
 
-What is trained, and on what, is the caller's (`representation.simclr`, `clustering.fusc`, …). A leaf module; torch is
-imported when it is needed.
+What is trained, and on what, is the caller's (`representation.simclr`, `clustering.fusc`, …). Torch is imported when
+it is needed.
 
 Randomness is counter-based: the order of an epoch and the draws of a step come from generators seeded by (seed, epoch)
 and (seed, step). A run that is killed and restarted therefore repeats exactly what it would have done, and no generator
@@ -35,7 +35,7 @@ _ORDER, _STEP = 0, 1  # separate streams of one seed
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long and in what portions: samples an epoch, epochs, batch size, seed, and the learning rate of each step."""
 
     n_samples: int
@@ -66,7 +66,7 @@ def generator(*key: int) -> "torch.Generator":
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-def batches_of_epoch(plan: Plan, epoch: int) -> "list[torch.Tensor]":
+def batches_of_epoch(plan: Schedule, epoch: int) -> "list[torch.Tensor]":
     """Index batches (each `plan.batch` long) of this epoch, in random order, without replacement."""
     import torch
 
@@ -75,7 +75,7 @@ def batches_of_epoch(plan: Plan, epoch: int) -> "list[torch.Tensor]":
 
 
 def train(
-    plan: Plan,
+    plan: Schedule,
     step: Step,
     optimizer: "torch.optim.Optimizer",
     state: dict[str, Any],
@@ -97,7 +97,7 @@ def train(
 
 
 def _train(
-    plan: Plan,
+    plan: Schedule,
     step: Step,
     optimizer: "torch.optim.Optimizer",
     state: dict[str, Any],

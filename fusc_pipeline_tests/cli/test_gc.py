@@ -22,7 +22,7 @@ def publish(store: Store, asset: str, batch: str | None, recipe: Recipe, inputs:
     """What a run does: nothing where it stands, else make it."""
     fingerprint = recipe.fingerprint(inputs)
     if store.find(asset, batch, fingerprint) is None:
-        with store.alone(asset, batch), store.write(asset, batch, recipe, inputs) as draft:
+        with store.exclusive(asset, batch), store.write(asset, batch, recipe, inputs) as draft:
             draft.path("content").write_text(f"{asset} {batch} {fingerprint}")
 
 
@@ -108,7 +108,7 @@ def test_after_collecting_a_run_is_all_cache_hits_and_nothing_is_removed_untold(
     far = looked(small_store, now=gc.time.time() + 8 * gc.DAY)
     assert "left work of settings or inputs out of use" in reasons(far)
 
-    with small_store.alone("clean_images", "b1"):  # some run is at work
+    with small_store.exclusive("clean_images", "b1"):  # some run is at work
         assert "left where they are" in collect(small_store, found)[1]
         assert sorted(p for p in small_store.root.rglob("*") if "locks" not in p.parts) == [
             p for p in everything if "locks" not in p.parts

@@ -110,10 +110,8 @@ def test_a_killed_fit_continues_to_the_same_weights(tmp_path):
     vectors, neighbours, _ = groups()
     config = FuscConfig(**HEAD_ONLY | {"epochs": 6, "n_heads": 2, "memory": 50})
     unbroken = fit(config, vectors, neighbours)
-    import fusc_pipeline.training.loop as training
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.train, "__kwdefaults__", training.train.__kwdefaults__ | {"save_every_seconds": 0.0})
+        patch.setenv("FUSC_CHECKPOINT_SECONDS", "0")
         with pytest.raises(Killed):
             fit(config, vectors, neighbours, checkpoint=tmp_path / "run.pt", on_epoch=kill)
     seen = []

@@ -121,12 +121,10 @@ def test_a_killed_run_continues_to_the_same_weights_and_good_state(tmp_path):
         if entry["epoch"] == 2:
             raise Killed
 
-    import fusc_pipeline.training.loop as training
-
     config = SelfLabelConfig(**SMALL, threshold=0.9, ema=0.9)
     unbroken = run(config, started(4.0))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.train, "__kwdefaults__", training.train.__kwdefaults__ | {"save_every_seconds": 0.0})
+        patch.setenv("FUSC_CHECKPOINT_SECONDS", "0")
         with pytest.raises(Killed):
             run(config, started(4.0), checkpoint=tmp_path / "run.pt", on_epoch=kill)
     continued = run(config, started(4.0), checkpoint=tmp_path / "run.pt")

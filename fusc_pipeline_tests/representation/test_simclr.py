@@ -126,10 +126,8 @@ def test_a_run_killed_in_its_epoch_ends_with_the_same_weights(tmp_path):
 
     config, compute = SimclrConfig(**TINY | {"epochs": 4}), Compute(bf16=True)
     unbroken = train_simclr(images(), config, compute)
-    import fusc_pipeline.training.loop as training
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.train, "__kwdefaults__", training.train.__kwdefaults__ | {"save_every_seconds": 0.0})
+        patch.setenv("FUSC_CHECKPOINT_SECONDS", "0")
         with pytest.raises(Killed):
             train_simclr(images(), config, compute, tmp_path / "run.pt", kill_after_two)
     continued = train_simclr(images(), config, compute, tmp_path / "run.pt")
@@ -181,8 +179,6 @@ def test_a_saved_projection_head_embeds_behind_its_backbone(tmp_path, batch_norm
 KILLED_RUN = """
 import sys, numpy as np, torch
 torch.set_num_threads(1)
-from fusc_pipeline import training
-training.train.__kwdefaults__["save_every_seconds"] = 0.0
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.representation.simclr import SimclrConfig, train_simclr
 pixels = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
@@ -196,7 +192,12 @@ torch.save(result.backbone, sys.argv[2])
 def test_a_process_killed_with_sigkill_continues_to_the_same_weights(tmp_path):
     def start(name):
         arguments = [sys.executable, "-c", KILLED_RUN, str(tmp_path / f"{name}.pt"), str(tmp_path / f"{name}.weights")]
-        return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+        return subprocess.Popen(
+            arguments,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "FUSC_CHECKPOINT_SECONDS": "0"},
+        )
 
     assert start("unbroken").communicate(timeout=300)[0].split() == ["1", "2", "3", "4", "5", "6"]
     killed = start("killed")

@@ -7,7 +7,7 @@ import pytest
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import CANDIDATE_MODEL
-from fusc_pipeline.service.bundle import Bundle, Facts, Part, install, seal, write_arrays, write_part
+from fusc_pipeline.service.bundle import Bundle, BundleFacts, Part, install, seal, write_arrays, write_part
 from fusc_pipeline.service.history_text import models_text
 from fusc_pipeline.service.outliers import Calibration
 
@@ -21,7 +21,7 @@ def make(folder, version: str = "v1") -> Bundle:
     weights.write_bytes(b"w")
     write_part(folder, "fusc_simclr", {"k4-seed0.safetensors": weights})
     parts = {"fusc_simclr": Part({"n_clusters": [4]}, "d")}
-    facts = Facts(version, "fusc_simclr", "simclr", 4, 0, parts, {"train": 9, "test": 1}, {"nmi": None}, {}, 1.5)
+    facts = BundleFacts(version, "fusc_simclr", "simclr", 4, 0, parts, {"train": 9, "test": 1}, {"nmi": None}, {}, 1.5)
     return seal(folder, facts)
 
 

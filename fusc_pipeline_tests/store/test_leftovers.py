@@ -78,7 +78,7 @@ def test_what_a_killed_process_left_goes_and_nothing_else(store, gone):
 def test_while_a_run_makes_the_output_nothing_of_it_is_touched(store, gone):
     left = leave(store, os.getpid())
     assert [p for p in left if not p.exists()] == []
-    with store.alone("simclr_encoder", None):
+    with store.exclusive("simclr_encoder", None):
         (store.root / "assets" / "simclr_encoder" / "_" / ".0123456789abcdef.tmp-1-0a1b2c3d").mkdir()
         assert not any("simclr_encoder" in line for line in clear_leftovers(store))
         assert (store.root / "work" / "simclr_encoder" / "_" / ("k" * 16) / ".checkpoint.pt.k3j4l5.tmp").exists()

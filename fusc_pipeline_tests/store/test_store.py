@@ -121,7 +121,7 @@ def test_a_killed_writer_leaves_no_version_and_its_draft_is_swept(store):
     slot = store.folder("pseudo_labels", "b1").parent
     assert any(p.name.startswith(".") for p in slot.iterdir())
     assert store.table("pseudo_labels", "b1").column("image_id").to_pylist() == ["a"]
-    with store.alone("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("2"), {}) as draft:
+    with store.exclusive("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("2"), {}) as draft:
         assert (draft.work / "part-0").read_text() == "kept"
         draft.write_table(labels("z"))
     assert not any(p.name.startswith(".") for p in slot.iterdir())
@@ -231,7 +231,7 @@ FIRST = Recipe("1")
 
 def two_files(store, recipe=FIRST, beside=b"12", holds=HOLDS, **how):
     with (
-        store.alone("pseudo_labels", "b1"),
+        store.exclusive("pseudo_labels", "b1"),
         store.write("pseudo_labels", "b1", recipe, {}, holds=holds, **how) as draft,
     ):
         draft.write_table(labels("a"))
@@ -293,7 +293,7 @@ def test_work_that_has_served_is_never_continued_from(store, monkeypatch):
     record = store.require("pseudo_labels", "b1")
     (work,) = store.finished_work("pseudo_labels", "b1")
     assert (work / "part").exists() and store.lacking(record) == []
-    with store.alone("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("1"), {}) as draft:
+    with store.exclusive("pseudo_labels", "b1"), store.write("pseudo_labels", "b1", Recipe("1"), {}) as draft:
         assert not list(draft.work.iterdir()), "force computes everything anew"
         draft.write_table(labels("a"))
 
@@ -305,7 +305,7 @@ def test_work_that_has_not_served_yet_is_kept_even_where_a_version_of_the_same_f
         two_files(store, beside=b"34")
     monkeypatch.undo()
     assert store.finished_work("pseudo_labels", "b1") == []
-    with store.alone("pseudo_labels", "b1"):
+    with store.exclusive("pseudo_labels", "b1"):
         assert (store.work("pseudo_labels", "b1", Recipe("1").fingerprint({})) / "part").exists()
 
 
@@ -335,7 +335,7 @@ def test_a_version_half_removed_is_not_put_back(store):
     place = store.place(record)
     (place / "table.parquet").unlink()
     os.replace(place, place.parent / f".{place.name}.old-gc1")
-    with store.alone("pseudo_labels", "b1"):
+    with store.exclusive("pseudo_labels", "b1"):
         assert [path.name for path in place.parent.iterdir()] == ["current"]
 
 

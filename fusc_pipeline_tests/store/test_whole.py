@@ -129,7 +129,7 @@ def fits(store: Store, fitted: list, killed_at: str = "") -> None:
 
         return Table.from_pylist([rows], schema=CLUSTERS), {"w": torch.ones(2)}, [{"loss": 1.0, "seconds": 2.0}]
 
-    with store.alone("kmeans_simclr", None):
+    with store.exclusive("kmeans_simclr", None):
         with store.write("kmeans_simclr", None, Recipe("1"), {}, holds=fit_files([4], [0, 1])) as draft:
             fit_each(draft, [4], [0, 1], fit)
             if killed_at == "published":

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusc_pipeline.text.engine import Word
-from fusc_pipeline.text.labels import REASONS, label_frame
+from fusc_pipeline.text.labels import REASONS, label_readings, readings_of
 from fusc_pipeline.text.matching import match_words
 
 
@@ -16,7 +16,7 @@ def word(text, x, y, height=20, confidence=0.9):
 
 
 def label(*words, **settings_):
-    return label_frame(words, match_words(words), **settings_)
+    return label_readings(readings_of(words, match_words(words)), **settings_)
 
 
 def views(*words):
@@ -85,8 +85,8 @@ def test_two_annotations_of_one_view_agree():
 
 
 def test_words_and_matches_must_go_together():
-    with pytest.raises(ValueError, match="1 words but 0 matches"):
-        label_frame([word("FEMUR", 0, 0)], [])
+    with pytest.raises(ValueError, match="shorter"):
+        readings_of([word("FEMUR", 0, 0)], [])
 
 
 WORDS = st.lists(
@@ -106,6 +106,6 @@ WORDS = st.lists(
 @given(WORDS)
 @settings(max_examples=200, deadline=None)
 def test_any_words_give_one_reason(words):
-    decision = label_frame(words, match_words(words))
+    decision = label(*words)
     assert decision.reason in REASONS
     assert (decision.view is not None) == (decision.reason == "labelled") == (decision.score is not None)

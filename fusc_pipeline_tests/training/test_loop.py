@@ -10,7 +10,7 @@ from torch import nn
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.training.checkpoint import Checkpoint
-from fusc_pipeline.training.loop import Plan, batches_of_epoch, cosine_with_warmup, decay_groups, generator, train
+from fusc_pipeline.training.loop import Schedule, batches_of_epoch, cosine_with_warmup, decay_groups, generator, train
 
 
 class Killed(Exception):
@@ -38,7 +38,7 @@ def run(path=None, kill_at=None, epochs=4, save_every=0.0, on_epoch=None, end_ep
         optimizer.step()
         return {"loss": loss}
 
-    plan = Plan(len(data), epochs, 5, 3, cosine_with_warmup(1e-2, 4 * epochs, 2))
+    plan = Schedule(len(data), epochs, 5, 3, cosine_with_warmup(1e-2, 4 * epochs, 2))
     checkpoint = Checkpoint(path, "digest") if path else None
     history = train(
         plan,
@@ -96,13 +96,13 @@ def test_a_diverged_run_is_refused_with_the_learning_rate():
 
 
 def test_batches_cover_an_epoch_without_repeats_and_differ_between_epochs():
-    plan = Plan(23, 2, 5, 7, lambda _: 1.0)
+    plan = Schedule(23, 2, 5, 7, lambda _: 1.0)
     first, second = batches_of_epoch(plan, 0), batches_of_epoch(plan, 1)
     assert [len(batch) for batch in first] == [5] * 4
     assert len(torch.cat(first).unique()) == 20
     assert not torch.equal(torch.cat(first), torch.cat(second))
     assert torch.equal(torch.cat(first), torch.cat(batches_of_epoch(plan, 0)))
-    small = Plan(3, 1, 8, 0, lambda _: 1.0)
+    small = Schedule(3, 1, 8, 0, lambda _: 1.0)
     assert [len(batch) for batch in batches_of_epoch(small, 0)] == [3]
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster_shared.record import replace
 
 from fusc_pipeline.defs.engine.work import per_batch_assets
-from fusc_pipeline.operations.presets import house_config
+from fusc_pipeline.operations.presets import site_config
 
 SECONDS = 30
 FAN_IN = "corpus"
@@ -43,8 +43,8 @@ def _with_condition(spec: dg.AssetSpec) -> dg.AssetSpec:
     return spec.replace_attributes(automation_condition=OF_ALL if name == FAN_IN else PER_BATCH)
 
 
-class HouseConditions(dg.AutomationConditionSensorDefinition):
-    """As Dagster's, but its runs have the house's settings, run in one process and run the assets' checks."""
+class SiteConditions(dg.AutomationConditionSensorDefinition):
+    """As Dagster's, but its runs have the installation's settings, run in one process and run the assets' checks."""
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext):
         found = super().evaluate_tick(context)
@@ -53,7 +53,7 @@ class HouseConditions(dg.AutomationConditionSensorDefinition):
 
 def _at_home(request: dg.RunRequest) -> dg.RunRequest:
     names = [key.to_user_string() for key in request.asset_selection or []]
-    config = house_config(names) | {"execution": {"config": {"in_process": {}}}}
+    config = site_config(names) | {"execution": {"config": {"in_process": {}}}}
     return request._replace(run_config=config, asset_check_keys=None)
 
 
@@ -62,7 +62,7 @@ def changed_data() -> dg.AutomationConditionSensorDefinition:
     with warnings.catch_warnings():
         # What is in beta is that the conditions are evaluated where this code is; else settings could not be given.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        return HouseConditions(
+        return SiteConditions(
             name="changed_data",
             target=dg.AssetSelection.assets(*sorted(_automated())),
             default_status=dg.DefaultSensorStatus.RUNNING,

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.defs.engine.work import per_batch_assets
-from fusc_pipeline.operations.presets import about, house_config, house_preset, left_out, load_preset, preset_names
+from fusc_pipeline.operations.presets import about, left_out, load_preset, preset_names, site_config, site_preset
 from fusc_pipeline.store.store import Store
 
 NEW_BATCH_JOB = "process_new_batch"
@@ -17,9 +17,9 @@ NEEDS_MODEL = frozenset({"batch_assignments"})
 
 
 def preset_jobs() -> list:
-    """A job per preset, and one for the house's own (FUSC_PRESET) where it is a file; pick a batch and launch."""
-    house = house_preset()
-    names = [*preset_names(), *([house] if house and house not in preset_names() else [])]
+    """A job per preset, and one for the file that FUSC_PRESET names, if any; pick a batch and launch."""
+    site = site_preset()
+    names = [*preset_names(), *([site] if site and site not in preset_names() else [])]
     return [
         dg.define_asset_job(
             name=job_name(name),
@@ -68,5 +68,5 @@ def batch_assets(store: Store) -> list[str]:
 
 
 def batch_config(assets: Iterable[str]) -> dict[str, Any]:
-    """The house's settings of these assets, for a job that has its own executor."""
-    return {name: body for name, body in house_config(assets).items() if name != "execution"}
+    """The installation's settings of these assets, for a job that has its own executor."""
+    return {name: body for name, body in site_config(assets).items() if name != "execution"}

@@ -18,7 +18,7 @@ from fusc_pipeline.defs.engine.planning import plan_asset, refusal_words
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline.operations.history import UNFINISHED
-from fusc_pipeline.operations.presets import house_config, house_preset
+from fusc_pipeline.operations.presets import site_config, site_preset
 from fusc_pipeline.store.store import Record, Store
 
 RENEWAL_JOB = "renew_model"
@@ -35,8 +35,8 @@ def renewal_selection() -> dg.AssetSelection:
 
 
 def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
-    """What the job starts with where nobody says more: the house's settings of these assets, encoders started warm."""
-    config = house_config(assets)
+    """What the job starts with by default: the installation's settings of these assets, encoders started warm."""
+    config = site_config(assets)
     return config | {"ops": _warmed(config.get("ops") or {}, assets)}
 
 
@@ -51,12 +51,12 @@ def renewal_cron() -> str:
 def scheduled_config(store: Store, assets: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """(run config of a scheduled renewal, settings by asset to find out with whether there is anything to renew).
 
-    Without settings of the house a renewal uses those that each output was made with: whoever trained the first model
-    chose them. How an encoder was started is no reason to train it again.
+    Without settings of the installation a renewal uses those that each output was made with: whoever trained the first
+    model chose them. How an encoder was started is no reason to train it again.
     """
     records = {name: record for name in assets if (record := store.record(name))}
-    config = house_config(assets)
-    if not house_preset():
+    config = site_config(assets)
+    if not site_preset():
         config = {"ops": {name: {"config": record.config} for name, record in records.items()}}
     ops = config.get("ops") or {}
     asked = _warmed(ops, assets)
@@ -95,8 +95,8 @@ def renewal(assets: Sequence[dg.AssetsDefinition]) -> tuple[Any, dg.ScheduleDefi
         cron_schedule=renewal_cron(),
         execution_timezone=local_timezone(),
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Renews the model when the corpus, the house's settings or the code changed since. The environment "
-        f"variable {CRON} says when (default: Sunday, 02:00, of this machine's clock).",
+        description="Renews the model when the corpus, the installation's settings or the code changed since. The "
+        f"environment variable {CRON} says when (default: Sunday, 02:00, of this machine's clock).",
     )
     def weekly_renewal(context: dg.ScheduleEvaluationContext, store: StoreResource) -> dg.RunRequest | dg.SkipReason:
         filters = dg.RunsFilter(job_name=RENEWAL_JOB, statuses=UNFINISHED)

@@ -1,12 +1,12 @@
 """Checks of every row's assignments."""
 
 from fusc_pipeline.defs.clustering.registry import MODELS
-from fusc_pipeline.defs.engine.check import Check, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import Check, CheckedVersion, Finding, check, finding
 
 
 def _every_image_assigned(model: str) -> Check:
     @check(model, name="every_image_is_in_one_cluster", blocking=True)
-    def judge(made: Made) -> Finding:
+    def judge(made: CheckedVersion) -> Finding:
         """Each fit assigns every image of the corpus once, to one of its K clusters, with a probability that can be."""
         import pyarrow.compute as pc
 

@@ -1,10 +1,10 @@
 """Checks of the corpus."""
 
-from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 
 
 @check("corpus", blocking=True)
-def subjects_in_one_split(made: Made) -> Finding:
+def subjects_in_one_split(made: CheckedVersion) -> Finding:
     """No subject is in both splits, and both splits hold images."""
     import pyarrow.compute as pc
 
@@ -21,7 +21,7 @@ def subjects_in_one_split(made: Made) -> Finding:
 
 
 @check("corpus")
-def labels_were_read(made: Made) -> Finding:
+def labels_were_read(made: CheckedVersion) -> Finding:
     """Some images carry a pseudo-label; without any, clusters are made but not scored."""
     views = made.table(["view"]).column(0)
     labelled = len(views) - views.null_count

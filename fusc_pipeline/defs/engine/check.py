@@ -28,7 +28,7 @@ SOUND = "as it should be"
 
 
 @dataclass(frozen=True)
-class Made:
+class CheckedVersion:
     """The version a check looks at: the one in use, of one batch where the asset is made per batch."""
 
     store: Store
@@ -66,7 +66,7 @@ class Check:
     asset: str
     name: str
     description: str
-    judge: Callable[[Made], Finding]
+    judge: Callable[[CheckedVersion], Finding]
     blocking: bool
     code_version: str
 
@@ -74,7 +74,7 @@ class Check:
         """As Dagster knows it."""
         return dg.AssetCheckSpec(name=self.name, asset=self.asset, description=self.description, blocking=self.blocking)
 
-    def verdict(self, made: Made) -> tuple[Verdict, bool]:
+    def verdict(self, made: CheckedVersion) -> tuple[Verdict, bool]:
         """(the verdict on this version, whether it was kept from before). Raises FuscError when it cannot be judged."""
         kept = made.store.verdicts(made.record.asset, made.record.partition).get(self.name)
         if kept is not None and kept.code_version == self.code_version:
@@ -95,14 +95,14 @@ class Check:
 
 def check(
     asset: str, *, name: str = "", blocking: bool = False, code_version: str = "1"
-) -> Callable[[Callable[[Made], Finding]], Check]:
+) -> Callable[[Callable[[CheckedVersion], Finding]], Check]:
     """Declare a check in place of `dg.asset_check`. Its docstring is its description.
 
     blocking: an ERROR keeps this run and all later ones from building on the version. code_version: raise it when the
     check judges otherwise than before; kept verdicts of another one do not count.
     """
 
-    def declared(judge: Callable[[Made], Finding]) -> Check:
+    def declared(judge: Callable[[CheckedVersion], Finding]) -> Check:
         description = " ".join((judge.__doc__ or "").split())
         return Check(asset, name or judge.__name__, description, judge, blocking, code_version)
 
@@ -138,12 +138,12 @@ def _step(asset: str, checks: list[Check]) -> dg.AssetChecksDefinition:
 
 def _results(asset: str, partition: str | None, checks: list[Check], store: Store) -> list[dg.AssetCheckResult]:
     with refusals(discreet=is_per_batch(asset), private=store.private):
-        made = Made(store, store.require(asset, partition))
+        made = CheckedVersion(store, store.require(asset, partition))
         names = lacking(store, made.record)
         return [_result(one, made, names) for one in checks]
 
 
-def _result(one: Check, made: Made, lost: list[str]) -> dg.AssetCheckResult:
+def _result(one: Check, made: CheckedVersion, lost: list[str]) -> dg.AssetCheckResult:
     """lost: files that the version should hold; without them nothing that a check says, or said, holds of it."""
     try:
         if lost:

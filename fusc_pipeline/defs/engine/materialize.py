@@ -52,7 +52,7 @@ def _made(asset: Stored, request: Request, config: AssetConfig, store: Store) ->
     force = config.force or work.force
     if found := None if force else store.find(name, partition, plan.fingerprint, plan.holds):
         return _unchanged(context, store, found)
-    with store.alone(name, partition, waiting=context.log.info):
+    with store.exclusive(name, partition, waiting=context.log.info):
         # Whoever was at it before may have made the very same, or was killed with the good version put aside.
         if not force and (found := store.find(name, partition, plan.fingerprint, plan.holds)):
             return _unchanged(context, store, found)

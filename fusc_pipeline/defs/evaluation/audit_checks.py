@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.defs.evaluation.external import PREDICTIONS
 
 PUBLISHED_NOISE = 0.02  # "under 2 %" of the labels the paper's authors reviewed
 
 
 @check("external_purity", blocking=True)
-def external_images_are_unknown_to_the_models(made: Made) -> Finding:
+def external_images_are_unknown_to_the_models(made: CheckedVersion) -> Finding:
     """No scored image is in the corpus, and no scored batch is one of the corpus's."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -29,7 +29,7 @@ def external_images_are_unknown_to_the_models(made: Made) -> Finding:
 
 
 @check("external_purity", blocking=True)
-def external_predictions_are_sound(made: Made) -> Finding:
+def external_predictions_are_sound(made: CheckedVersion) -> Finding:
     """Each fit put every scored image into one cluster from 0 to K-1, with a finite probability."""
     import pyarrow.parquet as pq
 
@@ -47,7 +47,7 @@ def external_predictions_are_sound(made: Made) -> Finding:
 
 
 @check("inpainting_audit", blocking=True)
-def no_word_is_left(made: Made) -> Finding:
+def no_word_is_left(made: CheckedVersion) -> Finding:
     """Neither OCR engine reads a word of three letters or more on the sampled clean images."""
     from fusc_pipeline.audits.removal_audit import EITHER, RESIDUAL, figure
 
@@ -64,7 +64,7 @@ def no_word_is_left(made: Made) -> Finding:
 
 
 @check("inpainting_audit")
-def labels_do_not_leak(made: Made) -> Finding:
+def labels_do_not_leak(made: CheckedVersion) -> Finding:
     """A network tells the view from where a label stood no better than from elsewhere on the same frames."""
     from fusc_pipeline.audits.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
 
@@ -85,7 +85,7 @@ def labels_do_not_leak(made: Made) -> Finding:
 
 
 @check("inpainting_audit", blocking=True)
-def attention_is_not_on_former_text(made: Made) -> Finding:
+def attention_is_not_on_former_text(made: CheckedVersion) -> Finding:
     """A view classifier looks at places where text was no more than at other places of the fan."""
     from fusc_pipeline.audits.attention_rows import CLEANED, EXCESS, UNCLEANED
     from fusc_pipeline.audits.removal_audit import figure
@@ -109,7 +109,7 @@ def attention_is_not_on_former_text(made: Made) -> Finding:
 
 
 @check("label_audit")
-def labels_are_right(made: Made) -> Finding:
+def labels_are_right(made: CheckedVersion) -> Finding:
     """Reviewers found no more noise in the pseudo-labels than the published study did."""
     from fusc_pipeline.audits.label_noise import overall
 

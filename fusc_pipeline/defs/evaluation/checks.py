@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from fusc_pipeline.base.schemas import PURITY
 from fusc_pipeline.defs.clustering.registry import MODELS
-from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.store.store import Record
 
 DROP = 0.05  # of cluster purity on the test split, mean over seeds
@@ -14,7 +14,7 @@ _SCORED = ["model", "n_clusters", "seed", "split", "label_set", "cluster_purity"
 
 
 @check("purity_report")
-def purity_did_not_drop(made: Made) -> Finding:
+def purity_did_not_drop(made: CheckedVersion) -> Finding:
     """No model is markedly less pure on the test split than in the version of this report before."""
     before = _before(made)
     if before is None:
@@ -33,7 +33,7 @@ def purity_did_not_drop(made: Made) -> Finding:
 
 
 @check("purity_report")
-def no_cluster_is_dead(made: Made) -> Finding:
+def no_cluster_is_dead(made: CheckedVersion) -> Finding:
     """Every cluster of every fit holds an image of the train split."""
     # Where the method itself gives K (the supervised line has one for each view), a view that is not there is no fault.
     asked = {name for name, row in MODELS.items() if row.fits_of}
@@ -54,13 +54,13 @@ def no_cluster_is_dead(made: Made) -> Finding:
     )
 
 
-def _before(made: Made) -> Record | None:
+def _before(made: CheckedVersion) -> Record | None:
     """The newest kept version made before this one."""
     earlier = (r for r in made.store.versions(made.record.asset) if r.created < made.record.created)
     return next(earlier, None)
 
 
-def _rows(made: Made, record: Record) -> list[dict]:
+def _rows(made: CheckedVersion, record: Record) -> list[dict]:
     import pyarrow.parquet as pq
 
     table: pa.Table = pq.ParquetFile(made.store.place(record) / "table.parquet").read()

@@ -51,7 +51,7 @@ class Delivered:
 
 
 @dataclass(frozen=True)
-class Gone:
+class DeliveryGone:
     """A batch whose folder is gone, and the version that was made of it."""
 
     record: Record
@@ -65,7 +65,7 @@ class Gone:
         return self.record.extra
 
 
-def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Gone:
+def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | DeliveryGone:
     """The batch's folder, or what stands where it is gone. Raises BadInput for a batch that was never added, and a
     failure that may pass when the folder of one that was is gone and nothing stands."""
     from fusc_pipeline.scans.datasets import read_data_set
@@ -82,7 +82,7 @@ def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Gone:
     except (BadInput, OSError) as error:
         record = store.record("scans", batch)
         if record is not None:
-            return Gone(record)
+            return DeliveryGone(record)
         # What holds something, but no scan, or was never added, is refused; an empty folder may be a mount point. Any
         # other error of the file system is told as it is.
         empty = isinstance(error, BadInput) and batch in inbox.registered() and not entries

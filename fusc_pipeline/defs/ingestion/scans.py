@@ -13,7 +13,7 @@ from fusc_pipeline.defs.engine.config_fields import AssetConfig, ParallelConfig
 from fusc_pipeline.defs.engine.preview import crossed_table
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
-from fusc_pipeline.defs.ingestion.delivered import Delivered, Gone, find_delivered, gone
+from fusc_pipeline.defs.ingestion.delivered import Delivered, DeliveryGone, find_delivered, gone
 from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.rows import ImageRows, in_groups, in_order
@@ -54,11 +54,11 @@ def scans(context: Request, config: ScansConfig, store: Store) -> Work:
     """
     inbox, batch = Inbox(store.root), context.partition_key
     found = find_delivered(inbox, store, batch)
-    if isinstance(found, Gone):
+    if isinstance(found, DeliveryGone):
         context.log.info("scans: the delivered folder of this batch is gone; what was made of it stands")
 
     def produce(draft: Draft) -> None:
-        if isinstance(found, Gone):
+        if isinstance(found, DeliveryGone):
             raise gone("are not there, so they cannot be read again with these settings")
         reading = _Reading(store, inbox, batch, config, found, draft)
         try:

@@ -3,12 +3,12 @@
 import numpy as np
 
 from fusc_pipeline.defs.engine.arrays import embedding_arrays
-from fusc_pipeline.defs.engine.check import WARN, Check, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, Check, CheckedVersion, Finding, check, finding
 
 
 def _embeddings_are_unit_vectors(encoder: str) -> Check:
     @check(f"{encoder}_embeddings", name="embeddings_are_unit_vectors", blocking=True)
-    def judge(made: Made) -> Finding:
+    def judge(made: CheckedVersion) -> Finding:
         """Every embedding is finite and of length 1."""
         _, _, vectors = embedding_arrays(made.table())
         off = float(np.abs(np.linalg.norm(vectors, axis=1) - 1).max())  # NaN compares false below, so it fails too
@@ -35,7 +35,7 @@ def _frozen_has_directions(encoder: str, rank: float) -> Finding:
 
 
 @check("simclr_encoder", name="encoder_did_not_collapse")
-def simclr_did_not_collapse(made: Made) -> Finding:
+def simclr_did_not_collapse(made: CheckedVersion) -> Finding:
     """The embedding uses more than a few directions."""
     found = made.record.metadata
     rank = float(found["effective_rank"])
@@ -51,7 +51,7 @@ def simclr_did_not_collapse(made: Made) -> Finding:
 
 
 @check("dino_encoder", name="encoder_did_not_collapse")
-def dino_did_not_collapse(made: Made) -> Finding:
+def dino_did_not_collapse(made: CheckedVersion) -> Finding:
     """The teacher neither says the same of every image nor nothing of any, and the embedding has several directions."""
     found = made.record.metadata
     if "trained" in found:
@@ -76,7 +76,7 @@ def dino_did_not_collapse(made: Made) -> Finding:
 
 def _no_image_is_its_own_neighbor(encoder: str) -> Check:
     @check(f"{encoder}_neighbors", name="no_image_is_its_own_neighbor", blocking=True)
-    def judge(made: Made) -> Finding:
+    def judge(made: CheckedVersion) -> Finding:
         """Neighbour lists are equally long and never hold the image itself."""
         rows = made.table(["image_id", "neighbor_ids"]).to_pylist()
         own = sum(row["image_id"] in row["neighbor_ids"] for row in rows)

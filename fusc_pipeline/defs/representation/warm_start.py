@@ -1,7 +1,6 @@
 """What an encoder's training starts from when it is a renewal: the encoder in service, held fast for the whole run."""
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.engine.networks import WEIGHTS
-from fusc_pipeline.host.atomic import fsync, replace_text
+from fusc_pipeline.host.atomic import replace_text, whole_file
 from fusc_pipeline.service.in_service import served
 from fusc_pipeline.store.store import Store
 
@@ -61,8 +60,6 @@ def _choose(store: Store, asset: str, config: Any, copy: Path) -> Start:
         bundle.check(source.relative_to(bundle.root).as_posix(), name=f"model {model.number}")
     except BadInput as damaged:
         return cold(str(damaged))
-    part = copy.with_name(f".{copy.name}.part")
-    shutil.copyfile(source, part)
-    fsync(part)
-    os.replace(part, copy)
+    with whole_file(copy) as part:
+        shutil.copyfile(source, part)
     return Start(str(copy), f"starts from model {model.number}, which was in service", model.number)

@@ -20,7 +20,7 @@ from fusc_pipeline.defs.engine.arrays import embedding_arrays, label_numbers
 from fusc_pipeline.defs.engine.networks import WEIGHTS, log_device
 from fusc_pipeline.defs.representation.encoders import PROJECTION
 from fusc_pipeline.defs.service.served import Applied, apply_bundle, encoder_of
-from fusc_pipeline.service.bundle import FACTS, Bundle, Facts, Part, seal, write_arrays, write_part
+from fusc_pipeline.service.bundle import FACTS, Bundle, BundleFacts, Part, seal, write_arrays, write_part
 from fusc_pipeline.service.in_service import CANDIDATE, models_folder
 from fusc_pipeline.service.outliers import NEIGHBOURS, Calibration
 from fusc_pipeline.store.store import Draft, Store
@@ -65,7 +65,7 @@ def build_candidate(
         write_part(draft.folder, asset, _weights(store, row, asset, n_clusters, seed))
     labels = label_numbers(table, ids)
     figures = _figures(labels[held_out], clusters[held_out], clusters[train], near, n_clusters)
-    facts = Facts(
+    facts = BundleFacts(
         version=draft.recipe.fingerprint({name: store.require(name).data_version for name in inputs}),
         row=row.name,
         encoder=encoder,

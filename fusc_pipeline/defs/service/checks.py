@@ -3,13 +3,13 @@
 import numpy as np
 
 from fusc_pipeline.base.errors import BadInput
-from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.defs.service.batch_assignments import DRIFT
 from fusc_pipeline.service.in_service import ASSIGNMENTS, CANDIDATE, IN_SERVICE, served, served_after
 
 
 @check(CANDIDATE, blocking=True)
-def the_candidate_is_whole(made: Made) -> Finding:
+def the_candidate_is_whole(made: CheckedVersion) -> Finding:
     """Every file of the candidate has the hash it was sealed with, and its rows belong together."""
     from fusc_pipeline.service.bundle import Bundle
 
@@ -30,7 +30,7 @@ def the_candidate_is_whole(made: Made) -> Finding:
 
 
 @check(CANDIDATE, name="no_cluster_is_dead")
-def no_cluster_of_it_is_dead(made: Made) -> Finding:
+def no_cluster_of_it_is_dead(made: CheckedVersion) -> Finding:
     """Every cluster of the candidate holds an image of the corpus."""
     from fusc_pipeline.service.bundle import Bundle
 
@@ -46,7 +46,7 @@ def no_cluster_of_it_is_dead(made: Made) -> Finding:
 
 
 @check(IN_SERVICE, blocking=True)
-def the_model_in_service_is_whole(made: Made) -> Finding:
+def the_model_in_service_is_whole(made: CheckedVersion) -> Finding:
     """Every file of the model in service has the hash it was sealed with, each of its clusters a number of its own."""
     model = served_after(made.store, made.table().to_pylist())
     try:
@@ -63,7 +63,7 @@ def the_model_in_service_is_whole(made: Made) -> Finding:
 
 
 @check(IN_SERVICE, blocking=True)
-def no_number_is_reused(made: Made) -> Finding:
+def no_number_is_reused(made: CheckedVersion) -> Finding:
     """Each number stands for one model throughout the history, and its clusters' numbers never change."""
     rows = made.table().to_pylist()
     versions: dict[int, set] = {}
@@ -95,7 +95,7 @@ def no_number_is_reused(made: Made) -> Finding:
 
 
 @check(IN_SERVICE)
-def the_last_candidate_was_not_worse(made: Made) -> Finding:
+def the_last_candidate_was_not_worse(made: CheckedVersion) -> Finding:
     """The last model that was compared is not worse than the one that was in service then."""
     compared = [row for row in made.table().to_pylist() if row["measure"] is not None]
     if not compared:
@@ -114,7 +114,7 @@ def the_last_candidate_was_not_worse(made: Made) -> Finding:
 
 
 @check(ASSIGNMENTS, blocking=True)
-def every_image_is_assigned(made: Made) -> Finding:
+def every_image_is_assigned(made: CheckedVersion) -> Finding:
     """Each clean image of the batch is in one cluster, one that the model knows, with a finite confidence above 1/K."""
     import pyarrow.compute as pc
 
@@ -142,14 +142,14 @@ def every_image_is_assigned(made: Made) -> Finding:
     )
 
 
-def _identities(made: Made, numbers: set[int]) -> list[int]:
+def _identities(made: CheckedVersion, numbers: set[int]) -> list[int]:
     """Identities of the clusters of the model of this number, as the history has them."""
     rows = made.store.table(IN_SERVICE, columns=["number", "identity_map"]).to_pylist()
     return next((r["identity_map"] for r in rows if r["number"] in numbers and r["identity_map"] is not None), [])
 
 
 @check(ASSIGNMENTS)
-def model_still_fits(made: Made) -> Finding:
+def model_still_fits(made: CheckedVersion) -> Finding:
     """The batch is like what the model in service was trained on, and not too many frames came since."""
     from fusc_pipeline.service.drift import Drift, Limits, verdict
 

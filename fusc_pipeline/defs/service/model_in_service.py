@@ -12,7 +12,7 @@ from fusc_pipeline.defs.engine.networks import WEIGHTS, ComputeConfig
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.service.candidate import build_candidate, chosen_fit
-from fusc_pipeline.defs.service.promoting import Step, described, put_back
+from fusc_pipeline.defs.service.promoting import HistoryStep, described, put_back
 from fusc_pipeline.defs.service.served import DEFAULT_ROW, SERVABLE, encoder_of, served_row
 from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
@@ -131,7 +131,7 @@ def model_in_service(context: Request, config: ServiceConfig, store: Store) -> W
     numbers over renewals.
     """
     damage = put_back(store, served(store), context.log.warning, plan=context.planned)
-    step = Step.of(store, config, damage.left if damage else None)
+    step = HistoryStep.of(store, config, damage.left if damage else None)
     mended = damage is not None and damage.mended
 
     def produce(draft):

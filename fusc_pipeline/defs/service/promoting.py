@@ -40,7 +40,7 @@ from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import require_whole
 
 
-class Step:
+class HistoryStep:
     """What one run does to the history: nothing, or one row more. Known before any work, as `state`."""
 
     def __init__(self, store: Store, before: list[dict[str, Any]], request: Decision | None, version: str, number: int):
@@ -50,7 +50,7 @@ class Step:
         self.state = last if request and request.action == UNCHANGED else digest([last, number, version])
 
     @classmethod
-    def of(cls, store: Store, config: Any, damage: BadInput | None = None) -> "Step":
+    def of(cls, store: Store, config: Any, damage: BadInput | None = None) -> "HistoryStep":
         """damage: what is wrong with the bundle in service, where it could not be put back."""
         rows = history_rows(store)
         known, rule = entries(rows), config.rule()
@@ -174,7 +174,7 @@ def put_back(store: Store, model: Served | None, warn: Callable[[str], None], pl
         if plan:
             return Damage(mended=True)
         try:
-            with store.alone(IN_SERVICE, None):
+            with store.exclusive(IN_SERVICE, None):
                 install(Bundle.open(store.place(record), CANDIDATE), model.root)
         except BadInput as also:
             warn(f"model {model.number} cannot be put back from {CANDIDATE}: {words_of(also)}")

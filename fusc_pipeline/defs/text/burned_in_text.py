@@ -191,7 +191,7 @@ def _words_found(path: Path) -> str:
 
 def _word_rows(image_id: str, words: list, keep_text: bool) -> list[dict]:
     """Rows of `schemas.BURNED_IN_TEXT` for one frame; one row of its own when nothing was found."""
-    from fusc_pipeline.text.lexicon import views_named
+    from fusc_pipeline.text.labels import readings_of
     from fusc_pipeline.text.matching import match_words
 
     rows = [
@@ -204,12 +204,12 @@ def _word_rows(image_id: str, words: list, keep_text: bool) -> list[dict]:
             "y1": word.y1,
             "confidence": word.confidence,
             "angle": word.angle,
-            "n_views": 0 if word.angle else len(views_named(word.text)),
-            "view": match.view if match else None,
-            "alias": match.alias if match else None,
-            "match_score": match.score if match else None,
+            "n_views": reading.n_views,
+            "view": reading.view,
+            "alias": reading.alias,
+            "match_score": reading.match_score,
             "text": word.text if keep_text else None,
         }
-        for index, (word, match) in enumerate(zip(words, match_words(words), strict=True))
+        for index, (word, reading) in enumerate(zip(words, readings_of(words, match_words(words)), strict=True))
     ]
     return rows or [{"image_id": image_id, "word": NO_WORD}]

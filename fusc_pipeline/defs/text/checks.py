@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from fusc_pipeline.defs.engine.check import WARN, Finding, Made, check, finding
+from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.operations.inbox import Inbox
 
 FEWEST_FRAMES = 20  # of fewer frames a share says little
@@ -12,7 +12,7 @@ UNREAD = 0.05
 
 
 @check("clean_images", blocking=True)
-def no_text_is_left(made: Made) -> Finding:
+def no_text_is_left(made: CheckedVersion) -> Finding:
     """Every frame that goes on was read again after cleaning, and no picture of a quarantined frame was kept."""
     import pyarrow.compute as pc
 
@@ -37,7 +37,7 @@ def no_text_is_left(made: Made) -> Finding:
 
 
 @check("clean_images")
-def frames_go_on(made: Made) -> Finding:
+def frames_go_on(made: CheckedVersion) -> Finding:
     """Some frames of the batch survive the cleaning."""
     reasons = made.table(["quarantined"]).column(0)
     return finding(
@@ -50,7 +50,7 @@ def frames_go_on(made: Made) -> Finding:
 
 
 @check("pseudo_labels")
-def text_was_read_as_elsewhere(made: Made) -> Finding:
+def text_was_read_as_elsewhere(made: CheckedVersion) -> Finding:
     """The share of frames with a label is not far below other batches', and few frames could not be read."""
     import pyarrow.compute as pc
 
@@ -76,7 +76,7 @@ def text_was_read_as_elsewhere(made: Made) -> Finding:
     return finding(not low, words, WARN, **facts)
 
 
-def _coverages(made: Made) -> list[float]:
+def _coverages(made: CheckedVersion) -> list[float]:
     """Shares of labelled frames in the other batches of the corpus; an external batch is unlike them."""
     files, inbox = made.store, Inbox(made.store.root)
     if inbox.is_external(made.record.partition or ""):

@@ -126,14 +126,14 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(sorted(known))}"
 
 
-def house_preset() -> str | None:
+def site_preset() -> str | None:
     """The preset this installation works with unless another is named: the environment variable FUSC_PRESET."""
     return os.environ.get("FUSC_PRESET") or None
 
 
-def house_config(assets: Iterable[str] | None = None) -> dict[str, Any]:
-    """The run configuration of the house's preset, {} without one; `assets`: only what is about these."""
-    name = house_preset()
+def site_config(assets: Iterable[str] | None = None) -> dict[str, Any]:
+    """The run configuration of the installation's preset, {} without one; `assets`: only what is about these."""
+    name = site_preset()
     config = load_preset(name) if name else {}
     if assets is not None and "ops" in config:
         wanted = set(assets)

@@ -3,7 +3,7 @@
 import dagster as dg
 import pytest
 
-from fusc_pipeline.defs.automation.changed_data import FAN_IN, OF_ALL, PER_BATCH, HouseConditions
+from fusc_pipeline.defs.automation.changed_data import FAN_IN, OF_ALL, PER_BATCH, SiteConditions
 from fusc_pipeline.defs.engine.partitions import scan_batches
 from fusc_pipeline.defs.engine.work import per_batch_assets
 from fusc_pipeline_tests.integration import simulator
@@ -145,7 +145,7 @@ def test_runs_have_the_settings_of_the_house_and_run_checks(definitions, instanc
     deliver(instance, ["b000"])
     repository = definitions.get_repository_def()
     sensor = repository.get_sensor_def("changed_data")
-    assert isinstance(sensor, HouseConditions)
+    assert isinstance(sensor, SiteConditions)
 
     def tick(cursor):
         context = dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor)

@@ -10,7 +10,7 @@ from fusc_pipeline.base.schemas import CLEAN_IMAGES, PSEUDO_LABELS, PURITY, TABL
 from fusc_pipeline.defs import table_checks
 from fusc_pipeline.defs.dataset.checks import subjects_in_one_split
 from fusc_pipeline.defs.engine.arrays import cluster_rows
-from fusc_pipeline.defs.engine.check import ERROR, WARN, Check, Made, check, checks_of, finding
+from fusc_pipeline.defs.engine.check import ERROR, WARN, Check, CheckedVersion, check, checks_of, finding
 from fusc_pipeline.defs.evaluation import checks as checks_quality
 from fusc_pipeline.defs.text import checks as checks_batches
 from fusc_pipeline.store.store import Recipe, Store
@@ -22,8 +22,8 @@ def evaluations(result) -> dict:
     return {(e.asset_key.to_user_string(), e.check_name): e for e in result.get_asset_check_evaluations()}
 
 
-def made(store: Store, asset: str, partition: str | None = None) -> Made:
-    return Made(store, store.require(asset, partition))
+def made(store: Store, asset: str, partition: str | None = None) -> CheckedVersion:
+    return CheckedVersion(store, store.require(asset, partition))
 
 
 def publish(store: Store, asset: str, rows: list[dict], partition: str | None = None, config=None, inputs=None, **more):

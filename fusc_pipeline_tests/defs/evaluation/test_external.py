@@ -8,7 +8,7 @@ import pytest
 
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.defs.clustering.registry import MODELS
-from fusc_pipeline.defs.engine.check import Made
+from fusc_pipeline.defs.engine.check import CheckedVersion
 from fusc_pipeline.defs.engine.networks import CorpusPixels
 from fusc_pipeline.defs.evaluation import audit_checks
 from fusc_pipeline.defs.evaluation.external import NO_BATCH, PREDICTIONS
@@ -140,7 +140,7 @@ def test_it_is_remade_for_its_own_pictures_and_blocked_by_one_that_reached_the_c
     Inbox(small_store.root).register("planes", small_store.root / "inbox" / "planes", external=False)
     assert failures(materialise(small_store, 'key:"corpus"')) == {}
     check = audit_checks.external_images_are_unknown_to_the_models
-    found = check.judge(Made(small_store, small_store.require("external_purity")))
+    found = check.judge(CheckedVersion(small_store, small_store.require("external_purity")))
     assert not found.passed and "1 scored batches are in the corpus" in found.description
 
 

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fusc_pipeline.defs.engine.check import ERROR, Check, Finding, Made
+from fusc_pipeline.defs.engine.check import ERROR, Check, CheckedVersion, Finding
 from fusc_pipeline.defs.representation.checks import dino_did_not_collapse, simclr_did_not_collapse
 
 GOOD = {"teacher_entropy_share": 0.6, "kl": 0.5, "effective_rank": 40.0}
@@ -12,7 +12,7 @@ GOOD = {"teacher_entropy_share": 0.6, "kl": 0.5, "effective_rank": 40.0}
 
 def told(check: Check, metadata: dict) -> Finding:
     """What the check says of an encoder with this metadata."""
-    return check.judge(Made(None, SimpleNamespace(metadata=metadata)))
+    return check.judge(CheckedVersion(None, SimpleNamespace(metadata=metadata)))
 
 
 def test_a_spread_encoder_passes():

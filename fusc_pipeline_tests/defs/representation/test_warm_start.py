@@ -12,7 +12,7 @@ from fusc_pipeline.defs.representation import warm_start as module
 from fusc_pipeline.defs.representation.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.defs.representation.warm_start import warm_start
 from fusc_pipeline.representation.backbones import build_backbone
-from fusc_pipeline.service.bundle import Facts, Part, seal, write_part
+from fusc_pipeline.service.bundle import BundleFacts, Part, seal, write_part
 from fusc_pipeline.service.in_service import Served
 from fusc_pipeline_tests.defs.graph import cache_states, failures, materialise, run_config
 
@@ -28,7 +28,7 @@ def put_in_service(monkeypatch, store, number: int, seed: int, network: str = "r
     save_file(build_backbone(seed=seed).state_dict(), weights)
     write_part(root, "simclr_encoder", {"weights.safetensors": weights})
     parts = {"simclr_encoder": Part({"encoder": {"name": network}}, "v")}
-    seal(root, Facts("v", "fusc_simclr", "simclr", 4, 0, parts, {}, {}, {}, 0.0))
+    seal(root, BundleFacts("v", "fusc_simclr", "simclr", 4, 0, parts, {}, {}, {}, 0.0))
     monkeypatch.setattr(module, "served", lambda files: Served(number, "v", 0.0, (0, 1, 2, 3), root))
     return root / "parts" / "simclr_encoder" / "weights.safetensors"
 
