@@ -15,7 +15,6 @@ A number after it is by how many pixels (of the network's square) the place is m
 import argparse
 import re
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -57,7 +56,7 @@ def main() -> None:
         test = np.flatnonzero((split == "test") & np.isin(labels, labels[learn]))
         for seed in map(int, options.seeds.split(",")):
             started = time.monotonic()
-            _, found = judged(pixels, squares, labels, learn, test, replace(recipe, seed=seed), config.compute())
+            _, found = judged(pixels, squares, labels, learn, test, recipe.changed(seed=seed), config.compute())
             right = (found.predicted == labels[test]).mean()
             figures = [(found.mass, found.area), (found.mass, found.control)]
             told = []

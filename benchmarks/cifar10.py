@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 import torch
 
 from fusc_pipeline.base.compute import Compute
+from fusc_pipeline.base.settings import settings_of
 from fusc_pipeline.clustering.configs import FuscConfig, SelfLabelConfig
 from fusc_pipeline.clustering.fusc import build_cluster_model, fit_fusc
 from fusc_pipeline.clustering.kmeans import KMeansClusterer
@@ -28,7 +29,6 @@ from fusc_pipeline.clustering.predictions import predict_probabilities
 from fusc_pipeline.clustering.selflabel import self_label
 from fusc_pipeline.defs.clustering.fusc import FuscHeadConfig
 from fusc_pipeline.defs.clustering.selflabel import SelfLabelHeadConfig
-from fusc_pipeline.defs.engine.config_fields import settings_of
 from fusc_pipeline.defs.representation.encoder_configs import SimclrEncoderConfig
 from fusc_pipeline.evaluation import metrics
 from fusc_pipeline.operations.presets import load_preset
@@ -89,7 +89,7 @@ def main() -> None:
     options = arguments()
     form = full() if options.full else REDUCED
     if options.epochs:
-        form = replace(form, simclr=replace(form.simclr, epochs=options.epochs))
+        form = replace(form, simclr=form.simclr.changed(epochs=options.epochs))
     if options.seeds:
         form = replace(form, seeds=tuple(options.seeds))
     options.work.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def one_seed(form, seed, pixels, labels, train, vectors, near, encoder, compute,
 
     add("random", np.random.default_rng(seed).integers(0, CLASSES, len(pixels)))
     add("k-means", KMeansClusterer(CLASSES, seed=seed).fit(vectors[rows]).predict(vectors))
-    config = replace(form.fusc, seed=seed)
+    config = form.fusc.changed(seed=seed)
     backbone = build_backbone(form.simclr.backbone, 3)
     backbone.load_state_dict(encoder)
     model = build_cluster_model(config, backbone.out_dim, backbone, vectors[rows])
@@ -149,7 +149,7 @@ def one_seed(form, seed, pixels, labels, train, vectors, near, encoder, compute,
     sure = (found_by[train].max(1) >= form.selflabel.threshold).mean()
     add("FUSC", found_by.argmax(1), f"{sure:.0%} of the training images reach {form.selflabel.threshold}")
     labelled = self_label(
-        fitted.model, plain_view(pixels[rows], compute), strong, len(rows), replace(form.selflabel, seed=seed), compute,
+        fitted.model, plain_view(pixels[rows], compute), strong, len(rows), form.selflabel.changed(seed=seed), compute,
         progress("FUSC*"), work / f"selflabel-{seed}.pt",
     )  # fmt: skip
     clusters = predict_probabilities(labelled.model, plain, len(pixels), compute).argmax(1)

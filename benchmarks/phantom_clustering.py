@@ -9,7 +9,6 @@ Settings are chosen on phantom sets with other seeds than the demo's (0); `--pha
 import argparse
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -103,7 +102,7 @@ def main() -> None:
     majority = np.bincount(views[~train]).max() / (~train).sum()
     print(f"{len(pixels)} frames, {len(rows)} to train on, largest view of the test split {majority:.0%}", flush=True)
 
-    simclr = replace(SIMCLR, **options.simclr)
+    simclr = SIMCLR.changed(**options.simclr)
     print(simclr, flush=True)
     weights = (
         options.cache / f"simclr-{digest([options.frames, options.phantom_seed, options.size, str(simclr)])[:16]}.pt"
@@ -128,7 +127,7 @@ def main() -> None:
 
     strong = augmented_view(pixels[rows], strong_augment(options.rotation), compute)
     plain, plain_train = plain_view(pixels, compute), plain_view(pixels[rows], compute)
-    fusc_base, label_base = replace(FUSC, **options.fusc), replace(SELF_LABEL, **options.selflabel)
+    fusc_base, label_base = FUSC.changed(**options.fusc), SELF_LABEL.changed(**options.selflabel)
     print(fusc_base, label_base, sep="\n", flush=True)
     for seed in options.seeds:
         started = time.perf_counter()
@@ -137,7 +136,7 @@ def main() -> None:
         if options.only == "kmeans":
             continue
 
-        started, config = time.perf_counter(), replace(fusc_base, seed=seed)
+        started, config = time.perf_counter(), fusc_base.changed(seed=seed)
         backbone.load_state_dict(torch.load(weights, weights_only=True))
         network = None if options.head_only else backbone
         model = build_cluster_model(config, backbone.out_dim, network, vectors[rows])
@@ -153,7 +152,7 @@ def main() -> None:
 
         if not options.head_only and options.only != "fusc":
             started = time.perf_counter()
-            config = replace(label_base, seed=seed)
+            config = label_base.changed(seed=seed)
             labelled = self_label(fitted.model, plain_train, strong, len(rows), config, compute)
             found = predict_probabilities(labelled.model, plain, len(pixels), compute)
             note = f"{labelled.good_epochs} good epochs, {labelled.stopped_because}"
@@ -161,7 +160,7 @@ def main() -> None:
 
     if options.only is None:
         started = time.perf_counter()
-        config = replace(SUPERVISED, **options.supervised)
+        config = SUPERVISED.changed(**options.supervised)
         model = train_supervised(pixels[rows], views[rows], config, compute, n_classes=len(VIEWS)).model
         found = predict_probabilities(model, plain_view(pixels, compute), len(pixels), compute).argmax(1)
         accuracy = (found == views)[~train].mean()

@@ -10,7 +10,6 @@ accuracy of k-NN on the encoder's vectors, FUSC's purity and NMI, seconds of tra
 import argparse
 import time
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +71,8 @@ def train_arm(pixels, options, share: float, seed: int, start, compute) -> tuple
         weights = str(options.cache / "start.pt")
         torch.save(start, weights)
     epochs = max(1, round(options.epochs * share))
-    config = replace(
-        SIMCLR, epochs=epochs, warmup_epochs=SIMCLR.warmup_epochs * share, lr=options.lr, seed=seed, weights=weights
+    config = SIMCLR.changed(
+        epochs=epochs, warmup_epochs=SIMCLR.warmup_epochs * share, lr=options.lr, seed=seed, weights=weights
     )
     began = time.perf_counter()
     result: SimclrResult = train_simclr(pixels, config, compute)
@@ -90,7 +89,7 @@ def score(trained, pixels, views, train, rows, seed: int, compute) -> list[float
     near, similar = nearest_neighbors(vectors[rows], known, vectors[test], [ids[row] for row in test], KNN)
     knn = knn_accuracy(near, similar, views[rows], views[test])
     neighbours, _ = nearest_neighbors(vectors[rows], known, vectors[rows], known, KNN)
-    config = replace(FUSC, seed=seed)
+    config = FUSC.changed(seed=seed)
     model = build_cluster_model(config, backbone.out_dim, backbone, vectors[rows])
     strong = augmented_view(pixels[rows], strong_augment(90), compute)
     fitted = fit_fusc(model, strong, neighbours, config, compute)

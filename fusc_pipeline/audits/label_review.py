@@ -12,7 +12,7 @@ Which frames are drawn, what the page looks like and what answers mean is `evalu
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +76,10 @@ def draw_page(store: Store, private: Path, config: "SampleConfig", batches: Sequ
     sample = draw(corpus, config).merge(corpus, on="image_id", how="left", validate="one_to_one")
     sample["view"] = sample["view"].astype(object).where(sample["view"].notna(), None)
     rows = sample.to_dict("records")
-    identity = digest([asdict(config), rows])[:12]
+    identity = digest([config.model_dump(), rows])[:12]
     folder = _folder(private) / identity
     items = {item.image_id: item for batch, part in sample.groupby("scan_batch") for item in _items(store, batch, part)}
-    _write(folder / SAMPLE, json.dumps({"sample": identity, "config": asdict(config), "rows": rows}))
+    _write(folder / SAMPLE, json.dumps({"sample": identity, "config": config.model_dump(), "rows": rows}))
     _write(folder / PAGE, render_page(identity, [items[row["image_id"]] for row in rows]))
     labelled = int(pd.notna(sample["view"]).sum())
     return Drawn(identity, folder / PAGE, labelled, len(rows) - labelled)

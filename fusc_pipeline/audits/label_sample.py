@@ -1,20 +1,18 @@
 """Which frames a person is shown to judge the pseudo-labels: a random sample of each view, and some without a label."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from fusc_pipeline.base.errors import BadInput
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 from fusc_pipeline.evaluation.metrics import in_view_order
 
 UNLABELLED = "(no label)"  # name of the stratum of frames without a label
 
 
-@dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Settings):
     """How many frames are judged."""
 
     share: float = setting(0.1, "share of each view's frames (the paper: 0.1)", 0.0, 1.0)
@@ -22,9 +20,6 @@ class SampleConfig:
     most: int = setting(1000, "labelled frames in all at the most; the share shrinks to fit, `least` stands", 1, 20_000)
     unlabelled: int = setting(30, "frames without a label, to see how many labels were missed", 0, 10_000)
     seed: int = setting(0, "which frames are drawn", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def draw(frames: pd.DataFrame, config: SampleConfig) -> pd.DataFrame:

@@ -8,7 +8,6 @@ what a leak would look like: where even it is no better than the control, the pr
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from fusc_pipeline.audits.removal_audit import CONTROL, FORMER, UNCLEANED, Leak, Share
 from fusc_pipeline.base.compute import Compute
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 from fusc_pipeline.evaluation.intervals import clustered_mean
 from fusc_pipeline.training.loop import Schedule, cosine_with_warmup, decay_groups, train
 
@@ -27,8 +26,7 @@ LEAST_FRAMES, LEAST_SUBJECTS, LEAST_VIEWS = 100, 10, 2
 _SHIFT = (2, 6)
 
 
-@dataclass(frozen=True)
-class ProbeConfig:
+class ProbeConfig(Settings):
     """How the probe is trained."""
 
     folds: int = setting(3, "parts of the subjects; each is judged by a network trained on the other parts", 2, 20)
@@ -36,9 +34,6 @@ class ProbeConfig:
     batch_size: int = setting(16, "windows a step", 2, 4096)
     lr: float = setting(3e-3, "peak learning rate of AdamW", 1e-6, 1.0)
     seed: int = setting(0, "of the parts, weights and order", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 def too_few(views: Sequence[str], subjects: Sequence[str]) -> str | None:

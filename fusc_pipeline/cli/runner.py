@@ -13,7 +13,7 @@ from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.partitions import scan_batches
 from fusc_pipeline.defs.engine.resources import StoreResource
-from fusc_pipeline.defs.engine.work import is_per_batch, per_batch_assets
+from fusc_pipeline.defs.engine.work import is_per_batch, per_batch_assets, stored
 from fusc_pipeline.host.device_lease import lock_folder
 from fusc_pipeline.host.places import check_data_root
 from fusc_pipeline.host.processes import ProcessMark
@@ -130,8 +130,8 @@ def check_config(config: Mapping[str, Any], definitions: dg.Definitions) -> None
     check_run_config(config, config_fields(definitions))
     for name, body in (config.get("ops") or {}).items():
         fields = (body or {}).get("config") or {}
-        kind = definitions.resolve_assets_def(name).op.compute_fn.decorated_fn.__annotations__.get("config")
-        if kind is None or _from_environment(fields):
+        kind = stored(name).config_class
+        if _from_environment(fields):
             continue
         try:
             kind(**fields)

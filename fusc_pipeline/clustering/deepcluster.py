@@ -5,7 +5,7 @@ numbers, with as many samples of each cluster. Which network, and what a sample 
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def fit_deepcluster(
     def of_the_epoch(_: dict[str, Any]) -> dict[str, Any]:
         return {"filled": int(state.clusters.unique().numel()), "agreement": float(state.agreement)}
 
-    identity = digest(["deepcluster", asdict(config), n_samples, run_id])
+    identity = digest(["deepcluster", config.model_dump(), n_samples, run_id])
     history = train(
         plan,
         step,

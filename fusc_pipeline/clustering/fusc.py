@@ -6,7 +6,7 @@ paper's text says). The loss is in `losses`, the model in `heads`; no labels are
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +108,7 @@ def fit_fusc(
         of_best = {name: metrics[f"{name}_head_{best}"] for name in ("consistency", "entropy")}
         return of_best | {"loss": metrics[f"total_head_{best}"], "best_head": best}
 
-    identity = digest(["fusc", asdict(config), n, neighbours[:: max(1, n // 64)].tolist(), run_id])
+    identity = digest(["fusc", config.model_dump(), n, neighbours[:: max(1, n // 64)].tolist(), run_id])
     history = train(
         Schedule(n, config.epochs, config.batch_size, config.seed, lambda _: config.lr),
         step,

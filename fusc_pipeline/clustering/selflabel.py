@@ -6,7 +6,7 @@ stop it, without labels, and the last state that passed all of them is what is r
 
 import copy
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def self_label(
         return found | ({"stop": reason} if reason else {})
 
     plan = Schedule(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
-    identity = digest(["selflabel", asdict(config), n_samples, run_id])
+    identity = digest(["selflabel", config.model_dump(), n_samples, run_id])
     state = {"model": model, "labeller": labeller, "good": good, "good_epochs": good_epochs}
     saved = Checkpoint(checkpoint, identity) if checkpoint else None
     history = train(plan, step, optimizer, state, end_epoch=judge, on_epoch=on_epoch, checkpoint=saved)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 from fusc_pipeline.representation.pixels import PixelBatches
 
 # Grey level of ultrasound frames, most of it background; a fixed affine map, so that it needs no pass over the data.
@@ -25,8 +25,7 @@ MEAN, STD = 0.2, 0.2
 View = Callable[[Tensor, torch.Generator], Tensor]
 
 
-@dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Settings):
     """What a random view may differ in. Probabilities are per image."""
 
     min_crop_scale: float = setting(0.2, "smallest crop, as a share of the image's area", 0.01, 1.0)
@@ -48,9 +47,6 @@ class Augmentation:
     cutout_p: float = setting(0.0, "probability of one square set to black", 0.0, 1.0)
     cutout_size: float = setting(0.33, "largest side of that square, as a share of the image's side", 0.0, 0.9)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
-
 
 def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
     """Views for FUSC's anchors and neighbours and for self-labelling: mild crops, strong grey-level change, cutout.
@@ -70,7 +66,9 @@ def strong_augment(rotation_degrees: float = 0.0) -> Augmentation:
 
 def supervised_augment(min_crop_scale: float = 0.5, rotation_degrees: float = 0.0) -> Augmentation:
     """Views for the supervised upper line (METHODS §1.7): crop 0.5 to 1, mirror, mild jitter."""
-    return Augmentation(min_crop_scale, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2)
+    return Augmentation(
+        min_crop_scale=min_crop_scale, rotation_degrees=rotation_degrees, brightness=0.2, contrast=0.2, gamma=0.2
+    )
 
 
 @dataclass(frozen=True)

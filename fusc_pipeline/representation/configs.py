@@ -1,17 +1,18 @@
-"""The choices of a training run in this package: dataclasses with ranges, importable without torch."""
+"""The choices of a training run in this package, with their ranges; importable without torch.
 
-from dataclasses import dataclass
+`…Training` is what an asset's config offers, `…Config` has what the asset decides as well.
+"""
+
 from typing import TYPE_CHECKING
 
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 
 if TYPE_CHECKING:
     from fusc_pipeline.representation.augment import Augmentation
 
 
-@dataclass(frozen=True)
-class SimclrConfig:
-    """Every choice of a SimCLR run."""
+class SimclrTraining(Settings):
+    """How SimCLR is trained."""
 
     epochs: int = setting(500, "passes over the training images", 1, 5000)
     batch_size: int = setting(512, "images a step, two views of each; more images give more negatives", 4, 8192)
@@ -27,12 +28,7 @@ class SimclrConfig:
     rotation_degrees: float = setting(0.0, "views are turned by up to this; 0 as in the paper", 0.0, 180.0)
     gamma: float = setting(0.0, "views' grey levels are raised to exp(± this)", 0.0, 1.0)
     blur_p: float = setting(0.0, "probability of a blurred view; 0 as in the paper", 0.0, 1.0)
-    backbone: str = setting("resnet18", "network: resnet18, or any of timm's")
-    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
     seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
     def augmentation(self) -> "Augmentation":
         from fusc_pipeline.representation.augment import Augmentation
@@ -45,9 +41,15 @@ class SimclrConfig:
         )
 
 
-@dataclass(frozen=True)
-class DinoConfig:
-    """Every choice of a DINO run; defaults are the authors' ViT-S/16 (METHODS §1.2) but for out_dim."""
+class SimclrConfig(SimclrTraining):
+    """Every choice of a SimCLR run."""
+
+    backbone: str = setting("resnet18", "network: resnet18, or any of timm's")
+    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
+
+
+class DinoTraining(Settings):
+    """How DINO is trained."""
 
     epochs: int = setting(300, "passes over the training images", 1, 5000)
     batch_size: int = setting(256, "images a step, each seen in 2 global and n_local local views", 2, 8192)
@@ -75,16 +77,17 @@ class DinoConfig:
     min_local_scale: float = setting(0.05, "smallest local crop; the largest is min_global_scale", 0.01, 1.0)
     rotation_degrees: float = setting(0.0, "views are turned by up to this; 0 as in the authors' code", 0.0, 180.0)
     solarise_p: float = setting(0.2, "probability of inverted highlights in the second global view", 0.0, 1.0)
-    backbone: str = setting("vit_small_patch16_224", "network: resnet18, or any of timm's")
-    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
     seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
 
-    def __post_init__(self) -> None:
-        check_settings(self)
+
+class DinoConfig(DinoTraining):
+    """Every choice of a DINO run; defaults are the authors' ViT-S/16 (METHODS §1.2) but for out_dim."""
+
+    backbone: str = setting("vit_small_patch16_224", "network: resnet18, or any of timm's")
+    weights: str = setting("", "checkpoint the training starts from; empty: random weights")
 
 
-@dataclass(frozen=True)
-class SupervisedConfig:
+class SupervisedConfig(Settings):
     """Every choice of a supervised run."""
 
     epochs: int = setting(40, "passes over the labelled images", 1, 1000)
@@ -98,6 +101,3 @@ class SupervisedConfig:
     rotation_degrees: float = setting(0.0, "views are turned by up to this", 0.0, 180.0)
     backbone: str = setting("resnet18", "network: resnet18, or any of timm's")
     seed: int = setting(0, "of weights, order and views", 0, 2**31 - 1)
-
-    def __post_init__(self) -> None:
-        check_settings(self)

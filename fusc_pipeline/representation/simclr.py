@@ -6,7 +6,7 @@ does (the reference code takes the first views only).
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def run_digest(kind: str, config: Any, pixels: np.ndarray, *more: Any) -> str:
 
     A file of weights counts by its content, wherever it lies.
     """
-    settings = asdict(config)
+    settings = config.model_dump()
     if settings.get("weights"):
         settings["weights"] = sha256_file(Path(settings["weights"]))
     rows = np.unique(np.linspace(0, len(pixels) - 1, min(64, len(pixels))).astype(int))

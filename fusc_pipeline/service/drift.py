@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 from fusc_pipeline.service.outliers import UNUSUAL, Calibration
 
 ALIKE = 0.3  # correlation that is assumed between what two frames of a subject do to a figure
 Z = 1.96  # of 95 % intervals
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(Settings):
     """What is too far."""
 
     unusual: float = setting(0.2, "share of frames unlike the held-out ones (5 % are by definition)", 0.0, 1.0)
@@ -28,9 +27,6 @@ class Limits:
         0.2, "change of the clusters' or views' shares (total variation) that is more than chance makes", 0.0, 1.0
     )
     growth: float = setting(0.3, "frames that came since training, as a share of the training frames", 0.0, 100.0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.base.settings import check_settings, setting
+from fusc_pipeline.base.settings import Settings, setting
 from fusc_pipeline.service.comparison import Comparison
 
 PROMOTED, KEPT, ROLLED_BACK, UNCHANGED = "promoted", "kept", "rolled_back", "unchanged"
@@ -25,8 +25,7 @@ class Entry:
     in_service: int
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(Settings):
     """How this installation promotes."""
 
     promote: str = setting(
@@ -36,9 +35,6 @@ class Rule:
     )
     tolerance: float = setting(0.02, "by how much NMI (or the measure without labels) may fall", 0.0, 1.0)
     risk: float = setting(0.1, "chance accepted that it falls by more than that", 0.0, 1.0)
-
-    def __post_init__(self) -> None:
-        check_settings(self)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from fusc_pipeline.service.promotion import (
     settled,
 )
 
-AUTO, ALWAYS, NEVER = Rule(), Rule("always"), Rule("never")
+AUTO, ALWAYS, NEVER = Rule(), Rule(promote="always"), Rule(promote="never")
 
 
 def compared(difference: float, spread: float = 0.01, subjects: int = 30) -> Comparison:
@@ -95,6 +95,6 @@ def test_rolling_back_twice_goes_back_twice():
 
 def test_a_wrong_rule_is_refused():
     with pytest.raises(BadSetting, match="choose one of auto, always, never"):
-        Rule("sometimes")
+        Rule(promote="sometimes")
     with pytest.raises(BadSetting, match="tolerance"):
         Rule(tolerance=-1)

@@ -7,11 +7,11 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from fusc_pipeline.clustering.configs import DeepClusterConfig
+from fusc_pipeline.base.settings import default_of, settings_of
+from fusc_pipeline.clustering.configs import DeepClusterConfig, DeepClusterTraining
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.clustering.kmeans import fit_weights, fitted
 from fusc_pipeline.defs.engine.arrays import cluster_rows
-from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
 from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, PixelsConfig, curves_markdown, log_device
 from fusc_pipeline.defs.engine.progress import Progress
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
@@ -20,19 +20,12 @@ from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_name
 
 
-class _Base(FitsConfig, PixelsConfig):
-    """Which fits, of which pixels."""
-
-
-# Sized like the other assets' defaults: for two CPU cores and some thousand frames.
-DeepClusterAssetConfig = asset_config(
-    "DeepClusterAssetConfig", DeepClusterConfig, base=_Base, without=("n_clusters", "seed"), epochs=8, batch_size=64
-)
-
-
-class DeepmcatConfig(DeepClusterAssetConfig):
+class DeepmcatConfig(FitsConfig, PixelsConfig, DeepClusterTraining):
     """DeepMCAT (Kart et al. 2021, arXiv 2110.00109): DeepCluster with K = 8 times the views, or fewer."""
 
+    # Sized like the other assets' defaults: for two CPU cores and some thousand frames.
+    epochs: int = default_of(DeepClusterTraining, "epochs", 8)
+    batch_size: int = default_of(DeepClusterTraining, "batch_size", 64)
     backbone: str = Field(
         default="vgg16_bn_small", description="vgg16_bn as DeepCluster, vgg16_bn_small for images of 64 to 96 pixels."
     )

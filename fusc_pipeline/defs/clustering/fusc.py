@@ -7,10 +7,10 @@ import dagster as dg
 import numpy as np
 from pydantic import Field
 
-from fusc_pipeline.clustering.configs import FuscConfig
+from fusc_pipeline.base.settings import default_of, settings_of
+from fusc_pipeline.clustering.configs import FuscConfig, FuscTraining
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.engine.arrays import cluster_rows, embedding_arrays, neighbor_rows
-from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
 from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, curves_markdown, load_backbone, log_device
 from fusc_pipeline.defs.engine.progress import Progress
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
@@ -19,22 +19,15 @@ from fusc_pipeline.defs.representation.embeddings import embeddings_of
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_name
 
-FuscAssetConfig = asset_config(
-    "FuscAssetConfig",
-    FuscConfig,
-    base=FitsConfig,
-    without=("n_clusters", "seed"),
-    epochs=8,
-    batch_size=64,
-    lr=5e-5,
-    head_lr=1e-3,
-    init="kmeans",
-)
 
-
-class FuscHeadConfig(FuscAssetConfig):
+class FuscHeadConfig(FitsConfig, FuscTraining):
     """FUSC's clustering step."""
 
+    epochs: int = default_of(FuscTraining, "epochs", 8)
+    batch_size: int = default_of(FuscTraining, "batch_size", 64)
+    lr: float = default_of(FuscTraining, "lr", 5e-5)
+    head_lr: float = default_of(FuscTraining, "head_lr", 1e-3)
+    init: str = default_of(FuscTraining, "init", "kmeans")
     train_backbone: bool = Field(
         default=True,
         description="Fine-tune the whole network (the reference code); false: the head on cached embeddings.",

@@ -9,11 +9,11 @@ import numpy as np
 from pydantic import Field
 
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.clustering.configs import SelfLabelConfig
+from fusc_pipeline.base.settings import default_of, settings_of
+from fusc_pipeline.clustering.configs import SelfLabelConfig, SelfLabelTraining
 from fusc_pipeline.defs.clustering.fits import Row, fit_each, load_fit
 from fusc_pipeline.defs.clustering.fusc import cluster_model, predict_whole
 from fusc_pipeline.defs.engine.arrays import cluster_rows
-from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
 from fusc_pipeline.defs.engine.networks import (
     ComputeConfig,
     CorpusPixels,
@@ -28,16 +28,14 @@ from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import fit_files, fit_name
 
-SelfLabelAssetConfig = asset_config(
-    "SelfLabelAssetConfig", SelfLabelConfig, base=ComputeConfig, without=("seed",), epochs=5, batch_size=128
-)
-
-
 STOPPED = "stopped.json"  # why each fit ended
 
 
-class SelfLabelHeadConfig(SelfLabelAssetConfig):
+class SelfLabelHeadConfig(ComputeConfig, SelfLabelTraining):
     """Self-labelling (FUSC*). It continues every fit of the FUSC asset before it."""
+
+    epochs: int = default_of(SelfLabelTraining, "epochs", 5)
+    batch_size: int = default_of(SelfLabelTraining, "batch_size", 128)
 
     seeds: list[int] = Field(
         default=[],

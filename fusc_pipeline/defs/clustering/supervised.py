@@ -1,15 +1,14 @@
 """The supervised row: the upper line. The training is `representation.supervised`'."""
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
 from fusc_pipeline.base.schemas import CLUSTERS
+from fusc_pipeline.base.settings import default_of, settings_of
 from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.defs.clustering.fits import Row
 from fusc_pipeline.defs.engine.arrays import cluster_rows, label_numbers
-from fusc_pipeline.defs.engine.config_fields import asset_config, settings_of
 from fusc_pipeline.defs.engine.networks import (
     WEIGHTS,
     CorpusPixels,
@@ -29,9 +28,13 @@ from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.store import Store
 from fusc_pipeline.store.whole import HISTORY
 
-SupervisedAssetConfig = asset_config(
-    "SupervisedAssetConfig", SupervisedConfig, base=PixelsConfig, epochs=25, batch_size=64, rotation_degrees=90.0
-)
+
+class SupervisedAssetConfig(PixelsConfig, SupervisedConfig):
+    """Every choice of a supervised run."""
+
+    epochs: int = default_of(SupervisedConfig, "epochs", 25)
+    batch_size: int = default_of(SupervisedConfig, "batch_size", 64)
+    rotation_degrees: float = default_of(SupervisedConfig, "rotation_degrees", 90.0)
 
 
 @stored_asset(
@@ -102,7 +105,7 @@ def _predict(store: Store, compute: Any, _n_clusters: int, _seed: int, images: I
     from fusc_pipeline.representation.supervised import build_classifier
 
     settings = store.require("supervised").config
-    config = SupervisedConfig(**{field.name: settings[field.name] for field in fields(SupervisedConfig)})
+    config = SupervisedConfig(**{name: settings[name] for name in SupervisedConfig.model_fields})
     model = build_classifier(config, len(VIEWS), compute)
     model.load_state_dict(load_weights(store.folder("supervised") / WEIGHTS))
     return predict_probabilities(model, plain_view(images.pixels, compute), len(images.ids), compute)

@@ -1,11 +1,11 @@
 """The settings of the encoders' assets: the network, what it starts from, who trains it, and how."""
 
-from pydantic import Field, create_model
+from pydantic import Field
 
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.defs.engine.config_fields import asset_config
+from fusc_pipeline.base.settings import default_of
 from fusc_pipeline.defs.engine.networks import EncoderChoice, PixelsConfig
-from fusc_pipeline.representation.configs import DinoConfig, SimclrConfig
+from fusc_pipeline.representation.configs import DinoTraining, SimclrTraining
 
 
 class EncoderConfig(PixelsConfig):
@@ -53,41 +53,34 @@ class SeveralProcesses(EncoderConfig):
         return 1 if self.encoder.frozen else self.processes
 
 
-def encoder_base(name: str, kind: type[EncoderConfig] = EncoderConfig) -> type[EncoderConfig]:
-    """An encoder's config, with this network where none is named."""
-    choice = (EncoderChoice, Field(default=EncoderChoice(name=name), description="Which network, and its weights."))
-    return create_model("EncoderBase", __base__=kind, encoder=choice)
+class SimclrEncoderConfig(SeveralProcesses, SimclrTraining):
+    """How SimCLR is trained."""
+
+    # Sized for two CPU cores and some thousand frames; the paper's own values are `SimclrConfig`'s (500 epochs, batch
+    # 512).
+    encoder: EncoderChoice = default_of(EncoderConfig, "encoder", EncoderChoice(name="resnet18"))
+    epochs: int = default_of(SimclrTraining, "epochs", 50)
+    batch_size: int = default_of(SimclrTraining, "batch_size", 64)
+    optimizer: str = default_of(SimclrTraining, "optimizer", "adamw")
+    lr: float = default_of(SimclrTraining, "lr", 1e-3)
+    weight_decay: float = default_of(SimclrTraining, "weight_decay", 1e-2)
+    warmup_epochs: float = default_of(SimclrTraining, "warmup_epochs", 4.0)
+    rotation_degrees: float = default_of(SimclrTraining, "rotation_degrees", 90.0)
 
 
-# Sized for two CPU cores and some thousand frames; the paper's own values are the dataclass's (500 epochs, batch 512).
-SimclrEncoderConfig = asset_config(
-    "SimclrEncoderConfig",
-    SimclrConfig,
-    base=encoder_base("resnet18", SeveralProcesses),
-    without=("backbone", "weights"),
-    epochs=50,
-    batch_size=64,
-    optimizer="adamw",
-    lr=1e-3,
-    weight_decay=1e-2,
-    warmup_epochs=4.0,
-    rotation_degrees=90.0,
-)
+class DinoEncoderConfig(EncoderConfig, DinoTraining):
+    """How DINO is trained."""
 
-# The same, for a vision transformer: few local views, a teacher that follows faster, a small head.
-DinoEncoderConfig = asset_config(
-    "DinoEncoderConfig",
-    DinoConfig,
-    base=encoder_base("vit_small_patch16_224"),
-    without=("backbone", "weights"),
-    epochs=60,
-    batch_size=64,
-    lr=1.25e-4,  # the authors' 5e-4 is for batches of 256
-    warmup_epochs=6.0,
-    hidden_dim=512,
-    bottleneck_dim=128,
-    momentum=0.99,
-    n_local=4,
-    local_share=0.5,
-    rotation_degrees=90.0,
-)
+    # The same, for a vision transformer: few local views, a teacher that follows faster, a small head. The authors'
+    # learning rate, 5e-4, is for batches of 256.
+    encoder: EncoderChoice = default_of(EncoderConfig, "encoder", EncoderChoice(name="vit_small_patch16_224"))
+    epochs: int = default_of(DinoTraining, "epochs", 60)
+    batch_size: int = default_of(DinoTraining, "batch_size", 64)
+    lr: float = default_of(DinoTraining, "lr", 1.25e-4)
+    warmup_epochs: float = default_of(DinoTraining, "warmup_epochs", 6.0)
+    hidden_dim: int = default_of(DinoTraining, "hidden_dim", 512)
+    bottleneck_dim: int = default_of(DinoTraining, "bottleneck_dim", 128)
+    momentum: float = default_of(DinoTraining, "momentum", 0.99)
+    n_local: int = default_of(DinoTraining, "n_local", 4)
+    local_share: float = default_of(DinoTraining, "local_share", 0.5)
+    rotation_degrees: float = default_of(DinoTraining, "rotation_degrees", 90.0)

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
+from fusc_pipeline.base.settings import settings_of
 from fusc_pipeline.defs.engine.arrays import label_numbers
-from fusc_pipeline.defs.engine.config_fields import settings_of
 from fusc_pipeline.defs.engine.gpu import device_of
 from fusc_pipeline.defs.engine.networks import (
     WEIGHTS,
@@ -174,7 +174,7 @@ def _train_apart(task: Task, settings: SimclrConfig, processes: int, lease: Any)
         folder=str(task.checkpoint.parent / "job"),
         pixels=str(corpus.folder),
         checkpoint=str(task.checkpoint),
-        config=asdict(settings),
+        config=settings.model_dump(),
         device=lease.kind,
         threads=config.threads or max(1, usable_threads() // processes),
         monitor_every=config.monitor_every,

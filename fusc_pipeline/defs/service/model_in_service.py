@@ -114,7 +114,7 @@ class ServiceConfig(ComputeConfig):
 
     def rule(self) -> Rule:
         """The rule of promotion; BadSetting for an unknown one."""
-        return Rule(self.promote, self.tolerance, self.risk)
+        return Rule(promote=self.promote, tolerance=self.tolerance, risk=self.risk)
 
 
 def _one_at_a_time(context: Request, store: Store) -> AbstractContextManager[None]:
