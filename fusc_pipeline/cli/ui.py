@@ -31,12 +31,11 @@ def _ui(arguments: argparse.Namespace) -> None:
     import importlib.util
     from pathlib import Path
 
-    from dagster._serdes import serialize_value
-
     from fusc_pipeline.base.errors import BadSetting
     from fusc_pipeline.defs.engine.resources import StoreResource
     from fusc_pipeline.host.locks import taken
     from fusc_pipeline.host.places import check_data_root
+    from fusc_pipeline.operations.dagster_private import instance_text
     from fusc_pipeline.operations.history import run_history
     from fusc_pipeline.operations.recovery import reconcile
     from fusc_pipeline.ui.serve import Options, supervise
@@ -59,7 +58,7 @@ def _ui(arguments: argparse.Namespace) -> None:
     resource = StoreResource()
     with contextlib.ExitStack() as stack:
         with run_history() as instance:
-            reference = serialize_value(instance.get_ref())
+            reference = instance_text(instance)
             lock = Path(instance.root_directory) / ".ui.lock"
             if not options.read_only:
                 if not stack.enter_context(taken(lock)):

@@ -10,14 +10,11 @@ from typing import Any
 import dagster as dg
 import yaml
 from dagster import DagsterRunStatus
-from dagster import _check as dg_check
-from dagster._core.instance import InstanceRef
-from dagster._core.instance.config import dagster_instance_config
-from dagster._core.storage.sqlite import LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.host.places import named_folder, why_unusable
+from fusc_pipeline.operations import dagster_private
 
 HOME, SETTINGS = "DAGSTER_HOME", "dagster.yaml"
 
@@ -73,10 +70,10 @@ def _check_settings(folder: Path) -> None:
     if not file.is_file():
         return  # Dagster's defaults
     try:
-        settings, _ = dagster_instance_config(str(folder))
+        settings = dagster_private.instance_settings(folder)
     except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
         raise BadSetting(f"{file} cannot be read ({_short(error)}); mend it, or copy the project's again") from None
-    except (dg.DagsterError, dg_check.CheckError) as error:
+    except (dg.DagsterError, dagster_private.check_error()) as error:
         raise BadSetting(f"{file} is refused by Dagster ({_short(error)}); mend it") from None
     lost = [place for place in _base_folders(settings) if Path(place).absolute() != folder / place]
     if lost:
@@ -114,8 +111,7 @@ def run_history() -> Iterator[dg.DagsterInstance]:
     state.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         with _alone(state):
-            found = InstanceRef.from_dir(str(state), config_dir=str(settings))
-            instance = stack.enter_context(dg.DagsterInstance.from_ref(found))
+            instance = stack.enter_context(dagster_private.open_instance(state, settings))
             _make_tables(instance)
         yield instance
 
@@ -147,9 +143,8 @@ def _mend_stamps(folder: Path) -> None:
                 if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
                     continue
                 stamps = {stamp for (stamp,) in database.execute("SELECT version_num FROM alembic_version")}
-                if len(stamps) > 1 and LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION in stamps:
-                    old = (LAST_KNOWN_STAMPED_SQLITE_ALEMBIC_REVISION,)
-                    database.execute("DELETE FROM alembic_version WHERE version_num = ?", old)
+                if len(stamps) > 1 and (first := dagster_private.first_stamp()) in stamps:
+                    database.execute("DELETE FROM alembic_version WHERE version_num = ?", (first,))
 
 
 def _make_tables(instance: dg.DagsterInstance) -> None:

@@ -26,18 +26,15 @@ def main(argv: list[str]) -> None:
 
 
 def _code(options: list[str]) -> None:
-    """The code server: loads the definitions, starts runs, and loads them anew when the UI asks for that."""
-    from dagster._cli import cli
+    from fusc_pipeline.operations.dagster_private import run_code_server
 
-    what = ["--module-name", DEFINITIONS, "--location-name", LOCATION, "--log-level", "warning"]
-    cli(["code-server", "start", *what, *options])
+    run_code_server(DEFINITIONS, LOCATION, options)
 
 
 def _daemon(options: list[str]) -> None:
-    """The daemon: sensors, schedules, the queue of runs, run monitoring."""
-    from dagster._daemon.cli import cli
+    from fusc_pipeline.operations.dagster_private import run_daemon
 
-    cli(["run", "--log-level", "warning", *options], obj={})
+    run_daemon(options)
 
 
 def _web(options: list[str]) -> None:

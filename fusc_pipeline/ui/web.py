@@ -8,30 +8,16 @@ from fusc_pipeline.ui.guard import App, Guard, Rules
 from fusc_pipeline.ui.location import LOCATION
 from fusc_pipeline.ui.with_report import WithReport
 
-# As `dagster-webserver` has them: milliseconds, seconds, connections; milliseconds between the UI's questions.
-_STATEMENT_TIMEOUT, _POOL_RECYCLE, _POOL_OVERFLOW, _POLL = 15_000, 3_600, 20, 2_000
 _STOPPING_SECONDS = 3
 
 
 @contextlib.contextmanager
 def guarded_app(instance_ref: str, socket: str, page: Path, rules: Rules, read_only: bool = False) -> Iterator[App]:
     """The application for an instance (serialised) and a code server on a Unix socket."""
-    import dagster as dg
-    from dagster._core.instance import InstanceRef
-    from dagster._core.workspace.context import WorkspaceProcessContext
-    from dagster._core.workspace.load_target import GrpcServerTarget
-    from dagster._serdes import deserialize_value
-    from dagster_webserver.app import create_app_from_workspace_process_context
-    from dagster_webserver.version import __version__
+    from fusc_pipeline.operations.dagster_private import webserver_app
 
-    with dg.DagsterInstance.from_ref(deserialize_value(instance_ref, InstanceRef)) as instance:
-        instance.optimize_for_webserver(_STATEMENT_TIMEOUT, _POOL_RECYCLE, _POOL_OVERFLOW)
-        target = GrpcServerTarget(host="localhost", port=None, socket=socket, location_name=LOCATION)
-        with WorkspaceProcessContext(
-            instance, version=__version__, read_only=read_only, workspace_load_target=target
-        ) as context:
-            app = create_app_from_workspace_process_context(context, "", _POLL, lifespan=_lifespan)
-            yield Guard(WithReport(app, page), rules)
+    with webserver_app(instance_ref, socket, LOCATION, read_only, _lifespan) as app:
+        yield Guard(WithReport(app, page), rules)
 
 
 def serve(instance_ref: str, socket: str, host: str, port: int, page: Path, rules: Rules, read_only: bool) -> None:

@@ -102,6 +102,16 @@ def test_dagster_stays_where_it_belongs():
             assert not dagster, module
 
 
+def test_what_dagster_does_not_promise_is_used_in_one_place():
+    used = {
+        module
+        for module in MODULES
+        for name in imports(module)
+        if name.startswith(("dagster._", "dagster_webserver", "dagster_shared")) or name == "dagster._check"
+    }
+    assert used == {"operations.dagster_private"}
+
+
 def test_rooms_are_small_and_say_what_belongs_in_them():
     packages = [path.parent for path in MODULES.values() if path.name == "__init__.py"]
     for folder in packages:

@@ -8,9 +8,9 @@ import warnings
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster_shared.record import replace
 
 from fusc_pipeline.defs.engine.work import per_batch_assets
+from fusc_pipeline.operations.dagster_private import changed_record
 from fusc_pipeline.operations.presets import site_config
 
 SECONDS = 30
@@ -48,7 +48,7 @@ class SiteConditions(dg.AutomationConditionSensorDefinition):
 
     def evaluate_tick(self, context: dg.SensorEvaluationContext):
         found = super().evaluate_tick(context)
-        return replace(found, run_requests=[_at_home(request) for request in found.run_requests or []])
+        return changed_record(found, run_requests=[_at_home(request) for request in found.run_requests or []])
 
 
 def _at_home(request: dg.RunRequest) -> dg.RunRequest:

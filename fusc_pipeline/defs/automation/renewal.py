@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._utils.schedules import is_valid_cron_schedule
 
 from fusc_pipeline.base.errors import BadInput, BadSetting, FuscError
 from fusc_pipeline.defs.engine.planning import plan_asset, refusal_words
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.defs.engine.work import per_batch_assets
+from fusc_pipeline.operations.dagster_private import is_cron
 from fusc_pipeline.operations.history import UNFINISHED
 from fusc_pipeline.operations.presets import site_config, site_preset
 from fusc_pipeline.store.store import Record, Store
@@ -43,7 +43,7 @@ def renewal_config(assets: Sequence[str]) -> dict[str, Any]:
 def renewal_cron() -> str:
     """When the model is renewed: FUSC_RENEWAL_CRON, else Sunday, 02:00. Raises BadSetting for what says no time."""
     given = os.environ.get(CRON) or DEFAULT_CRON
-    if not is_valid_cron_schedule(given):
+    if not is_cron(given):
         raise BadSetting(f"{CRON}={given}: give minute, hour, day, month and weekday, e.g. {DEFAULT_CRON!r}")
     return given
 
