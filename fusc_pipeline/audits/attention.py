@@ -9,6 +9,7 @@ elsewhere on it. Training the classifier is elsewhere; which figures are made of
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,8 +42,12 @@ def grad_cam(model: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor
 def _output_of(layer: nn.Module) -> Iterator[list[Tensor]]:
     """The outputs that `layer` gives meanwhile."""
     kept: list[Tensor] = []
+
     # The output must take a gradient even where no parameter before it does.
-    hook = layer.register_forward_hook(lambda _module, _inputs, output: kept.append(output.requires_grad_()) or None)
+    def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+        kept.append(output.requires_grad_())
+
+    hook = layer.register_forward_hook(keep)
     try:
         yield kept
     finally:

@@ -5,6 +5,7 @@ What is measured and why is `attention_rows`' part, how a map is made `attention
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
@@ -76,7 +77,8 @@ def judged(
     model = train_supervised(pixels[learn], labels, recipe, compute, n_classes=len(names)).model
     view = plain_view(pixels[test], compute)
     true = np.searchsorted(names, views[test].astype(str))
-    maps = attention_maps(model, model[0].layer4, lambda rows: compute.formatted(view(rows)), true)
+    backbone = cast(Any, model)[0]  # torchvision's ResNet
+    maps = attention_maps(model, backbone.layer4, lambda rows: compute.formatted(view(rows)), true)
     area, fan = squares.area[test], squares.fan[test]
     share = attention_share(maps, area, fan)
     told = names[predict_outputs(model, view, len(test), compute).argmax(1).numpy()]

@@ -5,6 +5,7 @@ Reading frames, cutting windows and training the probe are done elsewhere; here 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -117,16 +118,31 @@ class Figure:
     high: float | None
     detail: str | None
 
+    @property
+    def interval(self) -> "Interval | None":
+        """The value with its 95 % interval, None where it was not measured."""
+        if self.value is None or self.low is None or self.high is None:
+            return None
+        return Interval(self.value, self.low, self.high)
+
+
+class Interval(NamedTuple):
+    """A share, or a difference of shares, and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
 
 def figure(table: pd.DataFrame, measure: str, by: str) -> Figure | None:
     """The row of a measure, or None when the table has none."""
     rows = table[(table["measure"] == measure) & (table["by"] == by)]
     if rows.empty:
         return None
-    row = {name: None if pd.isna(value) else value for name, value in rows.iloc[0].items()}
+    row: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in rows.iloc[0].items()}
     count = None if row["count"] is None else int(row["count"])
-    shares = (None if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
-    return Figure(int(row["n"]), count, *shares, row["detail"])
+    value, low, high = (None if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
+    return Figure(int(row["n"]), count, value, low, high, row["detail"])
 
 
 def engines_of(table: pd.DataFrame) -> Sequence[str]:

@@ -31,8 +31,8 @@ def strip(pictures: Sequence[bytes], height: int = 150, most: int = 4) -> bytes 
     """The first pictures side by side as a small PNG; None without a picture."""
     images = []
     for picture in pictures[:most]:
-        with Image.open(io.BytesIO(picture)) as image:
-            images.append(image.convert("RGB").resize((max(1, image.width * height // image.height), height)))
+        with Image.open(io.BytesIO(picture)) as opened:
+            images.append(opened.convert("RGB").resize((max(1, opened.width * height // opened.height), height)))
     if not images:
         return None
     row = Image.new("RGB", (sum(i.width for i in images) + 4 * (len(images) - 1), height), (255, 255, 255))

@@ -28,7 +28,7 @@ def encode_png(pixels: np.ndarray) -> bytes:
     lines[:, 1 : 1 + channels] = flat[:, :channels]
     np.subtract(flat[:, channels:], flat[:, :-channels], out=lines[:, 1 + channels :])
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPE[channels], 0, 0, 0)
-    data = imagecodecs.deflate_encode(lines, level=_LEVEL)
+    data = bytes(imagecodecs.deflate_encode(lines.tobytes(), level=_LEVEL))
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 

@@ -35,7 +35,7 @@ class Settings(BaseModel):
     @field_validator("*")
     @classmethod
     def _one_of_the_choices(cls, value: Any, info: ValidationInfo) -> Any:
-        choices = _extra(cls.model_fields[info.field_name or ""]).get("choices", ())
+        choices = extra_of(cls.model_fields[info.field_name or ""]).get("choices", ())
         if choices and value not in choices:
             raise ValueError(f"choose one of {', '.join(choices)}")
         return value
@@ -66,7 +66,8 @@ def settings_of(config: BaseModel, target: type[T], **decided: Any) -> T:
     return target(**{name: getattr(config, name) for name in names}, **decided)
 
 
-def _extra(field: FieldInfo) -> dict[str, Any]:
+def extra_of(field: FieldInfo) -> dict[str, Any]:
+    """What a field says of itself beside its range: `choices`, and marks of the assets' configs."""
     return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
@@ -76,7 +77,7 @@ def _words(kind: type[BaseModel], wrong: ValidationError) -> str:
     if error["type"] == "extra_forbidden" or name not in kind.model_fields:
         return f"{kind.__name__} has no setting {name}; it has {', '.join(kind.model_fields)}"
     field, given = kind.model_fields[name], f"{kind.__name__}.{name} is {error['input']!r}"
-    if choices := _extra(field).get("choices"):
+    if choices := extra_of(field).get("choices"):
         return f"{given}; choose one of {', '.join(choices)}"
     low, high = (
         next((getattr(rule, side) for rule in field.metadata if hasattr(rule, side)), None) for side in ("ge", "le")

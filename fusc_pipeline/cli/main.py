@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from fusc_pipeline.base.errors import DISK_ERRORS, BadInput, BadSetting, FuscError
 from fusc_pipeline.cli import deliveries, models, reconcile, ui, upkeep
@@ -232,8 +233,8 @@ def _phantom(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.phantom.deliver import write_batch
     from fusc_pipeline.phantom.external import external_config, write_external
 
-    sizes = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
-    hard = {"p_hard_words": 1.0} if arguments.hard_words else {}
+    sizes: dict[str, Any] = {"n_frames": arguments.frames, "n_subjects": arguments.subjects, "seed": arguments.seed}
+    hard: dict[str, Any] = {"p_hard_words": 1.0} if arguments.hard_words else {}
     settings = sizes | ({"external": True} if arguments.external else {}) | hard
     folder = arguments.folder
     marker = folder / "_PHANTOM.json"

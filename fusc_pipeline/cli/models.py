@@ -60,7 +60,7 @@ def _use(number: int) -> int:
         return 0
     if failed := run(None, None, 'key:"model_in_service"', [f"model_in_service.use={number}"]):
         return failed
-    print(
-        f"model {served(store).number} is in service; batches are assigned with it when they are made again: {ASSIGN}"
-    )
+    now = served(store)
+    assert now is not None  # the run has just put it there
+    print(f"model {now.number} is in service; batches are assigned with it when they are made again: {ASSIGN}")
     return 0

@@ -11,7 +11,7 @@ import pydantic
 
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.defs.build import build_definitions
-from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.partitions import SCAN_BATCH
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.defs.engine.work import is_per_batch, per_batch_assets, stored
 from fusc_pipeline.host.device_lease import lock_folder
@@ -31,7 +31,7 @@ from fusc_pipeline.operations.run_marks import WORKER_TAG
 from fusc_pipeline.service.in_service import ASSIGNMENTS, IN_SERVICE
 from fusc_pipeline.training.loop import checkpoint_seconds
 
-PLAIN = {"plain": {}}
+PLAIN: dict[str, Any] = {"plain": {}}
 # Made from an external batch, beside its own assets.
 TESTED = "external_purity"
 SHOWN = "cluster_report"
@@ -66,7 +66,7 @@ def run(batch: str | None, preset: str | None, selection: str, settings: Sequenc
         resource = StoreResource()
         for sentence in reconcile(instance, resource.get(), resource.inbox()):
             print(f"-- mended: {sentence}")
-        steps = _steps(batch, keys, instance.get_dynamic_partitions(scan_batches.name), graph)
+        steps = _steps(batch, keys, instance.get_dynamic_partitions(SCAN_BATCH), graph)
         if batch is not None and selection == "*" and StoreResource().inbox().is_external(batch):
             steps = _external_steps(batch, keys, steps)
         for partition, chosen in steps:

@@ -7,7 +7,7 @@ numbers, with as many samples of each cluster. Which network, and what a sample 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -63,7 +63,7 @@ def fit_deepcluster(
         trainable(network), lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
     )
     plan = Schedule(n_samples, config.epochs, config.batch_size, config.seed, lambda _: config.lr)
-    state = _EpochState(n_samples, network.out_dim, config.n_clusters).to(compute.device)
+    state = _EpochState(n_samples, cast(int, network.out_dim), config.n_clusters).to(compute.device)
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
         epoch, at = divmod(int(state.steps), plan.steps_per_epoch)
@@ -155,6 +155,11 @@ def uniform_samples(clusters: np.ndarray, seed: int) -> np.ndarray:
 
 class _EpochState(nn.Module):
     """What holds for one epoch: the assignment, the samples drawn, the top layer; saved with the network."""
+
+    steps: Tensor
+    clusters: Tensor
+    drawn: Tensor
+    agreement: Tensor
 
     def __init__(self, n: int, dim: int, n_clusters: int):
         super().__init__()

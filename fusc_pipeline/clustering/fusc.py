@@ -141,6 +141,9 @@ def build_cluster_model(
 class RecentPredictions(nn.Module):
     """A ring of the last `size` anchors' predictions of every head, detached; saved with the model."""
 
+    ring: Tensor
+    written: Tensor
+
     def __init__(self, size: int, n_heads: int, n_clusters: int):
         super().__init__()
         self.size = size

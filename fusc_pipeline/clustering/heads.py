@@ -18,6 +18,8 @@ class ClusterModel(nn.Module):
     suits both kinds of input: a linear layer on them is the paper's linear layer up to that constant.
     """
 
+    kept: Tensor
+
     def __init__(self, backbone: nn.Module | None, dim: int, n_clusters: int, n_heads: int = 1, seed: int = 0):
         super().__init__()
         self.backbone = backbone if backbone is not None else nn.Identity()

@@ -60,8 +60,7 @@ def self_label(
     partition, filled_before = before.argmax(1), len(np.unique(before.argmax(1)))
     labeller = copy.deepcopy(model) if config.ema > 0 else model
     good = copy.deepcopy(labeller)
-    good_epochs = torch.nn.Module()
-    good_epochs.register_buffer("count", torch.tensor(0))
+    good_epochs = _Counter()
     optimizer = torch.optim.Adam(decay_groups([model], config.weight_decay), lr=config.lr)
 
     def step(batch: Tensor, generator: torch.Generator) -> dict[str, Any]:
@@ -103,6 +102,16 @@ def self_label(
     saved = Checkpoint(checkpoint, identity) if checkpoint else None
     history = train(plan, step, optimizer, state, end_epoch=judge, on_epoch=on_epoch, checkpoint=saved)
     return SelfLabelResult(good.eval(), int(good_epochs.count), history[-1].get("stop"), history)
+
+
+class _Counter(torch.nn.Module):
+    """A number that is saved with the state of a training."""
+
+    count: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.tensor(0))
 
 
 def _reason_to_stop(

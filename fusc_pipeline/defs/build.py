@@ -70,7 +70,8 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     root: data root; empty means the environment variable FUSC_DATA, else ./data. resources: replacements by key, for
     tests and deployments that bring their own.
     """
-    assets = [*dg.load_assets_from_modules(_ASSETS), candidate_asset()]
+    found = [*dg.load_assets_from_modules(_ASSETS), candidate_asset()]
+    assets = [asset for asset in found if isinstance(asset, dg.AssetsDefinition)]
     renew_model, weekly_renewal = renewal(assets)
     return dg.Definitions(
         assets=owned(automated(assets)),

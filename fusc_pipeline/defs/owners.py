@@ -18,4 +18,4 @@ OWNERS = {
 
 def owned(assets: Iterable[Any]) -> list[Any]:
     """The assets, each with the owners of its group; raises KeyError for a group that nobody owns."""
-    return list(dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS[spec.group_name]), assets))
+    return list(dg.map_asset_specs(lambda spec: spec.replace_attributes(owners=OWNERS[spec.group_name or ""]), assets))

@@ -61,7 +61,7 @@ def contingency(labels: ArrayLike, clusters: ArrayLike, n_clusters: int | None =
     classes = in_view_order(labels.tolist())
     row = {name: index for index, name in enumerate(classes)}
     table = np.zeros((len(classes), n_clusters), np.int64)
-    np.add.at(table, ([row[name] for name in labels.tolist()], clusters), 1)
+    np.add.at(table, (np.array([row[name] for name in labels.tolist()], np.int64), clusters), 1)
     return table, classes
 
 

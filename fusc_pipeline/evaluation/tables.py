@@ -72,7 +72,7 @@ def chance_line(fit: pd.DataFrame, n_clusters: int, draws: int = 100, seed: int 
     labels = fit["view"].to_numpy(dtype=object)[known].astype(str)
     clusters = fit["cluster"].to_numpy()[known]
     rng = np.random.default_rng(seed)
-    shuffled = [asdict(metrics.score(rng.permutation(labels), clusters, n_clusters)) for _ in range(draws)]
+    shuffled = [asdict(metrics.score(rng.permutation(labels).tolist(), clusters, n_clusters)) for _ in range(draws)]
     return {name: float(np.mean([scores[name] for scores in shuffled])) for name in FIGURES}
 
 

@@ -74,19 +74,19 @@ def embedding_map(
         raise ValueError(f"{len(embeddings)} embeddings, {len(views)} views, {len(clusters)} clusters")
     chosen = subsample(len(embeddings), most, seed)
     points = project(np.asarray(embeddings)[chosen], seed)
-    views = np.asarray(views, dtype=object)[chosen]
-    clusters = np.asarray(clusters)[chosen]
-    labelled = has_label(views)
+    seen = np.asarray(views, dtype=object)[chosen]
+    groups = np.asarray(clusters)[chosen]
+    labelled = has_label(seen)
     size = float(np.clip(9_000 / len(chosen), 9, 46))
     if not labelled.any():
         figure = Figure(figsize=(6.4, 6.1), layout="constrained")
-        _by_cluster(figure.add_subplot(), points, clusters, size)
+        _by_cluster(figure.add_subplot(), points, groups, size)
         return render(figure, fmt)
     figure = Figure(figsize=(12.4, 6.7), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _by_view(left, points, views, labelled, size)
-    _by_cluster(right, points, clusters, size)
-    names = in_view_order(views[labelled].tolist())
+    _by_view(left, points, seen, labelled, size)
+    _by_cluster(right, points, groups, size)
+    names = in_view_order(seen[labelled].tolist())
     handles = [
         Line2D([], [], linestyle="", marker=view_marker(name), color=view_colour(name), markersize=6, label=name)
         for name in names
@@ -98,10 +98,11 @@ def embedding_map(
 
 
 def _by_view(axes: Axes, points: np.ndarray, views: np.ndarray, labelled: np.ndarray, size: float) -> None:
-    axes.scatter(*points[~labelled].T, s=size * 0.5, c=NO_LABEL, linewidths=0)
+    axes.scatter(points[~labelled, 0], points[~labelled, 1], s=size * 0.5, c=NO_LABEL, linewidths=0)
     for name in in_view_order(views[labelled].tolist()):
         mine = points[views == name]
-        axes.scatter(*mine.T, s=size, c=view_colour(name), marker=view_marker(name), linewidths=0.35, edgecolors=INK)
+        colour, marker = view_colour(name), view_marker(name)
+        axes.scatter(mine[:, 0], mine[:, 1], s=size, c=colour, marker=marker, linewidths=0.35, edgecolors=INK)
     _frame(axes, "by the view its label names")
 
 
@@ -110,7 +111,7 @@ def _by_cluster(axes: Axes, points: np.ndarray, clusters: np.ndarray, size: floa
     for cluster in filled:
         colour, marker = cluster_look(int(cluster))
         mine = points[clusters == cluster]
-        axes.scatter(*mine.T, s=size, c=colour, marker=marker, linewidths=0.35, edgecolors=INK)
+        axes.scatter(mine[:, 0], mine[:, 1], s=size, c=colour, marker=marker, linewidths=0.35, edgecolors=INK)
     if len(filled) <= MOST_NAMED_CLUSTERS:
         for cluster in filled:
             mine = points[clusters == cluster]

@@ -88,7 +88,7 @@ def confusion_figure(
         for row, column in zip(*table.nonzero(), strict=True):
             colour = "white" if share[row, column] > 0.5 else INK
             axes.text(column + 0.5, row + 0.5, table[row, column], ha="center", va="center", color=colour, fontsize=10)
-        axes.set_xticks(np.arange(n_columns) + 0.5, columns)
+        axes.set_xticks(np.arange(n_columns) + 0.5, [str(column) for column in columns])
     else:
         axes.set_xticks([])
     axes.set_yticks(np.arange(n_rows) + 0.5, [classes[row] for row in rows])
@@ -126,7 +126,7 @@ def cluster_bars(fit: pd.DataFrame, fmt: str = "png") -> bytes:
     for place, makeup in enumerate(found):
         _cluster_bar(axes, place, makeup, longest, numbered=row > 0.2)
     axes.set(ylim=(len(found) - 0.4, -0.6), xlim=(0, longest * 1.1))
-    axes.set_yticks(range(len(found)), [m.cluster for m in found] if row > 0.2 else [""] * len(found))
+    axes.set_yticks(range(len(found)), [str(m.cluster) for m in found] if row > 0.2 else [""] * len(found))
     order = "purest" if any(makeup.labelled for makeup in found) else "largest"
     axes.set_ylabel(f"group (cluster number), {order} first", color=INK, fontsize=9)
     axes.set_xlabel("frames", color=INK, fontsize=9)

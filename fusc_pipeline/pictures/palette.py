@@ -35,12 +35,12 @@ _CLUSTER_COLOURS = tuple(
 
 def view_colour(view: str | None) -> str:
     """Hex colour of a view; grey without one and for a name outside the fifteen."""
-    return _LOOKS.get(view, (NO_LABEL, "x"))[0]
+    return _LOOKS.get(view or "", (NO_LABEL, "x"))[0]
 
 
 def view_marker(view: str | None) -> str:
     """Marker shape of a view, matplotlib's code."""
-    return _LOOKS.get(view, (NO_LABEL, "x"))[1]
+    return _LOOKS.get(view or "", (NO_LABEL, "x"))[1]
 
 
 def cluster_look(cluster: int) -> tuple[str, str]:

@@ -32,14 +32,22 @@ def components(vectors: np.ndarray, views: Sequence[str | None], seed: int = 0) 
         found = (left * scale)[:, :2]
         places[:, : found.shape[1]] = found
     share = float((places**2).sum() / max((centred**2).sum(), 1e-12))
-    named = np.array([views[i] or "" for i in rows])
+    named = np.array([views[int(i)] or "" for i in rows])
     size = float(np.clip(4000 / len(rows), 9, 60)) if len(rows) else 9.0
     figure = Figure(figsize=(6.2, 4.2), layout="constrained")
     axes = figure.add_subplot()
     for view in in_view_order(sorted(set(named))):
         chosen = named == view
         colour = view_colour(view or None)
-        axes.scatter(*places[chosen].T, s=size, color=colour, label=view or "no label", linewidths=0, alpha=0.8)
+        axes.scatter(
+            places[chosen, 0],
+            places[chosen, 1],
+            s=size,
+            color=colour,
+            label=view or "no label",
+            linewidths=0,
+            alpha=0.8,
+        )
     tidy(axes)
     axes.set_xlabel(f"first two principal components, {share:.0%} of the variance", fontsize=8)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

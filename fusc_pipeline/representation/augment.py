@@ -226,7 +226,8 @@ def _blur(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
     side = images.shape[-1]
     for dim, padding in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
         padded = F.pad(images, padding, mode="replicate")
-        images = sum(padded.narrow(dim, tap, side) * kernel[:, tap] for tap in range(2 * radius + 1))
+        taps = [padded.narrow(dim, tap, side) * kernel[:, tap] for tap in range(2 * radius + 1)]
+        images = sum(taps[1:], taps[0])
     return images
 
 

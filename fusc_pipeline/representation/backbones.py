@@ -4,7 +4,7 @@ Any of timm's networks goes by its timm name; another one is one entry of BACKBO
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,10 +31,9 @@ def _resnet18(in_channels: int, first_stride: int | None = None, last_stride: in
     from torchvision.models import resnet18
 
     network = resnet18(weights=None)
-    small = first_stride is not None
-    stem = {"kernel_size": 3, "stride": first_stride} if small else {"kernel_size": 7, "stride": 2}
-    network.conv1 = nn.Conv2d(in_channels, 64, padding=stem["kernel_size"] // 2, bias=False, **stem)
-    if small:
+    side, stride = (7, 2) if first_stride is None else (3, first_stride)
+    network.conv1 = nn.Conv2d(in_channels, 64, side, stride, padding=side // 2, bias=False)
+    if first_stride is not None:
         network.maxpool = nn.Identity()
     nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     for convolution in (network.layer4[0].conv1, network.layer4[0].downsample[0]):
@@ -59,7 +58,7 @@ def _vgg16(in_channels: int, pool: int = 7, width: int = 4096) -> nn.Module:
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, 0, 0.01)
             nn.init.zeros_(layer.bias)
-    network.out_dim = width
+    cast(Any, network).out_dim = width
     return network
 
 
@@ -116,7 +115,8 @@ def patch_side(network: nn.Module) -> int | None:
     """Side of a vision transformer's patches in pixels, which an image's side must be a multiple of; else None."""
     inner = network.network if isinstance(network, RgbInput) else network
     patches = getattr(inner, "patch_embed", None)
-    return patches.patch_size[0] if hasattr(patches, "patch_size") else None
+    size = getattr(patches, "patch_size", None)
+    return size[0] if size else None
 
 
 def check_side(network: nn.Module, name: str, side: int) -> None:
@@ -163,12 +163,17 @@ def _from_timm(name: str, in_channels: int, drop_path: float, state: dict[str, T
     return network
 
 
+def width_of(network: nn.Module) -> int:
+    """How long the vectors are that a backbone gives: its `out_dim`."""
+    return cast(int, network.out_dim)
+
+
 @torch.inference_mode()
 def embed(backbone: nn.Module, pixels: np.ndarray, compute: Compute, batch: int = 256) -> np.ndarray:
     """(N, S, S) uint8 → (N, out_dim) float32 L2-normalised features, the network in eval mode (and left so)."""
     backbone = compute.place(backbone).eval()
     view = plain_view(pixels, compute)
-    out = np.empty((len(pixels), backbone.out_dim), np.float32)
+    out = np.empty((len(pixels), width_of(backbone)), np.float32)
     for start in range(0, len(pixels), batch):
         rows = torch.arange(start, min(start + batch, len(pixels)))
         with compute.autocast():

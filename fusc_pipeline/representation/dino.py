@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.representation.augment import Augmentation, augmented_view
-from fusc_pipeline.representation.backbones import build_backbone, check_side, patch_side
+from fusc_pipeline.representation.backbones import build_backbone, check_side, patch_side, width_of
 from fusc_pipeline.representation.configs import DinoConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.representation.simclr import Monitor, collapse_diagnostics, on_cpu, run_digest, watched
@@ -126,6 +126,9 @@ class DinoLoss(nn.Module):
     """Cross-entropy of the student's views against the teacher's global ones, never of a view with itself (DINO,
     algorithm 1); holds the centre and the number of steps taken."""
 
+    center: Tensor
+    steps: Tensor
+
     def __init__(self, out_dim: int, config: DinoConfig):
         super().__init__()
         self.student_temperature, self.center_momentum = config.student_temperature, config.center_momentum
@@ -159,9 +162,10 @@ class DinoHead(nn.Module):
             nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(),
             nn.Linear(hidden, config.bottleneck_dim),
         )  # fmt: skip
-        for layer in self.mlp[::2]:
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+        for layer in self.mlp:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
         self.directions = nn.Parameter(torch.randn(out_dim, config.bottleneck_dim) * config.bottleneck_dim**-0.5)
         self.lengths = nn.Parameter(torch.ones(out_dim), requires_grad=not config.norm_last_layer)
 
@@ -182,7 +186,7 @@ class _Network(nn.Module):
         self.backbone = build_backbone(config.backbone, channels, config.seed, drop_path, config.weights)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
-            self.head = DinoHead(self.backbone.out_dim, out_dim, config)
+            self.head = DinoHead(width_of(self.backbone), out_dim, config)
 
     def forward(self, views: Tensor, small: Tensor | None) -> Tensor:
         features = self.backbone(views)

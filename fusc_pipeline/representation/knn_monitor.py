@@ -10,9 +10,9 @@ KNN = 20  # neighbours that vote, as DINO's authors have it
 
 def knn_monitor(
     pixels: np.ndarray,
-    ids: Sequence[str],
+    ids: Sequence[str] | np.ndarray,
     labels: np.ndarray,
-    rows: tuple[Sequence[int], Sequence[int]],
+    rows: tuple[Sequence[int] | np.ndarray, Sequence[int] | np.ndarray],
     epochs: tuple[int, int],
     compute: Any,
 ) -> Callable[[int, Any], dict[str, float]] | None:

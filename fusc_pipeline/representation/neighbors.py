@@ -10,9 +10,9 @@ from fusc_pipeline.base.errors import BadInput, BadSetting
 
 def nearest_neighbors(
     train: np.ndarray,
-    train_ids: Sequence[str],
+    train_ids: Sequence[str] | np.ndarray,
     queries: np.ndarray,
-    query_ids: Sequence[str],
+    query_ids: Sequence[str] | np.ndarray,
     k: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k train vectors most similar to each query, never the query itself.
@@ -82,7 +82,7 @@ def knn_accuracy(
     return float((tally.argmax(axis=1) == wanted[asked]).mean())
 
 
-def _vectors(name: str, vectors: np.ndarray, ids: Sequence[str]) -> np.ndarray:
+def _vectors(name: str, vectors: np.ndarray, ids: Sequence[str] | np.ndarray) -> np.ndarray:
     vectors = np.ascontiguousarray(vectors, np.float32)
     if vectors.ndim != 2 or len(vectors) != len(ids):
         raise BadInput(f"{name}: {vectors.shape} vectors for {len(ids)} ids; give one row per id")

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -19,6 +19,16 @@ from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.host.atomic import whole_folder
 
 Resize = Literal["letterbox", "squash"]
+
+
+def resize_mode(name: str) -> Resize:
+    """The way of resizing of this name; raises BadSetting for another."""
+    for mode in get_args(Resize):
+        if name == mode:
+            return mode
+    raise BadSetting(f"resize is {name!r}; choose one of {', '.join(get_args(Resize))}")
+
+
 _PIXELS, _INDEX = "pixels.u8", "index.json"
 
 
@@ -47,7 +57,7 @@ class PixelCache:
                 f"{folder / _PIXELS} has {found} bytes where {shape} needs another number; build the cache again"
             )
         pixels = np.memmap(folder / _PIXELS, np.uint8, "r", shape=shape)
-        if zlib.crc32(pixels) != crc:
+        if zlib.crc32(pixels.data) != crc:
             raise BadInput(f"{folder / _PIXELS} holds other pixels than were written; build the cache again")
         return cls(index["ids"], pixels, index["resize"])
 
@@ -81,7 +91,7 @@ def build_pixel_cache(
         if len(set(ids)) != n:
             raise BadInput("an image_id is given twice; drop duplicates before caching")
         pixels.flush()
-        index = {"ids": ids, "size": size, "resize": resize, "crc32": zlib.crc32(pixels)}
+        index = {"ids": ids, "size": size, "resize": resize, "crc32": zlib.crc32(pixels.data)}
         del pixels
         (building / _INDEX).write_text(json.dumps(index))
     return PixelCache.open(folder)

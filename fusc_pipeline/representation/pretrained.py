@@ -28,6 +28,9 @@ class RgbInput(nn.Module):
     (B, 1 or 3, S, S) → three channels, standardised as the network knows them. mean, std: of its training, per channel.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, network: nn.Module, mean: tuple[float, ...] = IMAGENET_MEAN, std: tuple[float, ...] = IMAGENET_STD
     ):

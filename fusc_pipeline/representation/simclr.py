@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.hashing import digest, sha256_file
 from fusc_pipeline.representation.augment import augmented_view
-from fusc_pipeline.representation.backbones import build_backbone, check_side
+from fusc_pipeline.representation.backbones import build_backbone, check_side, width_of
 from fusc_pipeline.representation.configs import SimclrConfig
 from fusc_pipeline.representation.pixels import channels_of
 from fusc_pipeline.training.loop import Schedule, cosine_with_warmup, decay_groups, train
@@ -59,7 +59,7 @@ def train_simclr(
     network = build_backbone(config.backbone, channels_of(pixels), config.seed, weights=config.weights)
     check_side(network, config.backbone, pixels.shape[1])
     backbone = ranks.share_batch_norm(compute.place(network), config.backbone)
-    projection = ranks.share_batch_norm(compute.place(build_projection(backbone.out_dim, config)), "the projection")
+    projection = ranks.share_batch_norm(compute.place(build_projection(width_of(backbone), config)), "the projection")
     view = augmented_view(pixels, config.augmentation(), compute, share=None if ranks.world == 1 else ranks.share)
     optimizer = _optimizer(config, decay_groups([backbone, projection], config.weight_decay))
     steps = Schedule(len(pixels), config.epochs, config.batch_size, config.seed, lambda _: 0.0).steps_per_epoch
@@ -151,10 +151,10 @@ def load_projection(backbone: nn.Module, path: Path, compute: Compute) -> nn.Mod
     layers = sorted(int(name.split(".")[0]) for name in state if name.endswith(".weight"))
     width = len(state[f"{layers[-1]}.weight"])
     config = SimclrConfig(projection_dim=width, projection_batch_norm=len(layers) == 3)
-    projection = build_projection(backbone.out_dim, config)
+    projection = build_projection(width_of(backbone), config)
     projection.load_state_dict(state)
     network = nn.Sequential(backbone, projection)
-    network.out_dim = width
+    cast(Any, network).out_dim = width
     return compute.place(network)
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import augmented_view, supervised_augment
-from fusc_pipeline.representation.backbones import build_backbone
+from fusc_pipeline.representation.backbones import build_backbone, width_of
 from fusc_pipeline.representation.configs import SupervisedConfig
 from fusc_pipeline.representation.simclr import run_digest
 from fusc_pipeline.training.checkpoint import Checkpoint
@@ -84,7 +84,7 @@ def build_classifier(config: SupervisedConfig, n_classes: int, compute: Compute)
     backbone = build_backbone(config.backbone, seed=config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed + 1)
-        head = nn.Linear(backbone.out_dim, n_classes)
+        head = nn.Linear(width_of(backbone), n_classes)
     return compute.place(nn.Sequential(backbone, head))
 
 

@@ -135,8 +135,9 @@ class _Kept:
             [schema.empty_table(), *(pa.Table.from_arrays(t.columns, schema=schema) for t in tables)]
         )
         table = in_order(table, group)
-        for name in next(iter(facts.values()), {}) if facts else ():
-            values = [facts[image_id][name] for image_id in table.column("image_id").to_pylist()]
+        known = facts or {}
+        for name in next(iter(known.values()), {}):
+            values = [known[image_id][name] for image_id in table.column("image_id").to_pylist()]
             field = schema.field(name)
             table = table.set_column(schema.get_field_index(name), field, pa.array(values, field.type))
         return table.combine_chunks()
@@ -204,7 +205,7 @@ def _write_parts(
 ) -> list[Path]:
     """Write what is computed, `size` images a file; returns the files."""
     number = 1 + max((int(path.stem.rpartition("-")[2]) for path in _parts(work)), default=-1)
-    written = []
+    written: list[Path] = []
     for group in in_groups(results, size):
         rows = [row for _, image_rows in group for row in image_rows]
         if rows:

@@ -194,8 +194,8 @@ def average_into(average: "torch.nn.Module", model: "torch.nn.Module", decay: fl
     with torch.no_grad():
         for kept, new in zip(average.parameters(), model.parameters(), strict=True):
             kept.lerp_(new, 1 - decay)
-        for kept, new in zip(average.buffers(), model.buffers(), strict=True):
-            kept.copy_(new)
+        for still, now in zip(average.buffers(), model.buffers(), strict=True):
+            still.copy_(now)
 
 
 def trainable(module: Any) -> "list[torch.nn.Parameter]":

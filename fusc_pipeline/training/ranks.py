@@ -131,7 +131,9 @@ class SharedBatchNorm(nn.modules.batchnorm._BatchNorm):
         centred = values - mean.view(shape)
         variance = _Sum.apply(centred.square().sum(axes)) / n
         with torch.no_grad():
-            self.num_batches_tracked += 1
+            assert self.num_batches_tracked is not None and self.momentum is not None  # as every network here has them
+            assert self.running_mean is not None and self.running_var is not None
+            self.num_batches_tracked.add_(1)
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * n / (n - 1), self.momentum)
         scale = (variance + self.eps).rsqrt() * self.weight

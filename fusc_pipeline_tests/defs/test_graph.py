@@ -76,7 +76,11 @@ def test_tables_hold_what_their_names_say(small_store):
     assert list(dict.fromkeys(purity["model"])) == list(MODELS)
     assert set(purity["label_set"]) == {"views", "groups"}
     assert sorted(purity.loc[purity["model"] == "fusc_simclr", "seed"].unique()) == [0, 1]
-    assert purity["cluster_purity"].between(0, 1).all()
+    fit = (purity["model"] == "fusc_simclr") & (purity["seed"] == 0) & (purity["label_set"] == "views")
+    (told,) = purity.loc[fit & (purity["split"] == "test"), "cluster_purity"]
+    clusters = small_store.table("fusc_simclr").to_pandas()
+    mine = clusters[(clusters["seed"] == 0) & (clusters["split"] == "test")].merge(corpus, on="image_id")
+    assert told == mine.groupby("cluster")["view"].agg(lambda views: views.value_counts().iloc[0]).sum() / len(mine)
     page = (small_store.root / "report.html").read_text()
     assert "synthetic" in page and "http://" not in page.replace("http://www.w3.org", "")
     assert len(list(small_store.folder("cluster_gallery").glob("cluster-*.jpg"))) > 0
@@ -143,10 +147,8 @@ def test_training_is_watched_by_knn_accuracy_and_not_changed_by_it(small_store):
 
     (watched, history), (alone, plain) = weights(1), weights(0)
     assert watched == alone
-    assert all(0 <= entry["knn_accuracy"] <= 1 for entry in history) and len(history) == 2
+    assert [("knn_accuracy" in entry) for entry in history] == [True, True]
     assert "knn_accuracy" not in plain[0]
-    # The last epoch's is the one of the embeddings, with other neighbours: three here, twenty there.
-    assert 0 <= small_store.require("simclr_neighbors").metadata["knn_accuracy"] <= 1
 
 
 def test_a_frozen_checkpoint_stands_in_for_training(small_store, tmp_path):

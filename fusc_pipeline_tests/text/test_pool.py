@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from fusc_pipeline.base.errors import BadSetting, FuscError
-from fusc_pipeline.text.engine import OcrEngine
 from fusc_pipeline.text.pool import Reading, read_frames
 from fusc_pipeline_tests.text.fakes import FakeEngine, crashes, refuses
 
@@ -19,10 +18,6 @@ def frames(values):
 
 def texts(readings):
     return [None if reading.words is None else reading.words[0].text for reading in readings]
-
-
-def test_fake_is_an_engine():
-    assert isinstance(FakeEngine(), OcrEngine)
 
 
 @pytest.mark.parametrize("n_workers", [0, 1, 2])

@@ -5,6 +5,7 @@ would wait without an end for the GPU slot that the dead run still has.
 """
 
 import logging
+from typing import Any, cast
 
 import dagster as dg
 
@@ -17,15 +18,18 @@ log = logging.getLogger(__name__)
 def mending_executor(resource: StoreResource) -> dg.ExecutorDefinition:
     """Several processes, or one where the run config says so, under the name and the settings that Dagster gives it."""
     usual = dg.multi_or_in_process_executor
+    start = usual.executor_creation_fn
+    if start is None:  # Dagster's type allows it
+        raise RuntimeError("Dagster's executor cannot be started")
 
     def create(context: dg.InitExecutorContext):
         for sentence in reconcile(context.instance, resource.get(), resource.inbox()):
             log.warning("mended: %s", sentence)
-        return usual.executor_creation_fn(context)
+        return start(context)
 
     return dg.ExecutorDefinition(
         name=usual.name,
-        config_schema=usual.config_schema,
+        config_schema=cast(Any, usual.config_schema),  # Dagster takes back what it gave, whatever its type says
         requirements=usual.get_requirements,
         executor_creation_fn=create,
         description=usual.description,

@@ -16,11 +16,13 @@ def _not_an_event(record: logging.LogRecord) -> bool:
     return not (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
 
 
-@dg.logger(description="One short line per message of the assets; for people at a terminal.")
-def plain(_context: dg.InitLoggerContext) -> logging.Logger:
+def _plain(_context: dg.InitLoggerContext) -> logging.Logger:
     logger = logging.Logger("fusc", logging.INFO)
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Short())
     handler.addFilter(_not_an_event)
     logger.addHandler(handler)
     return logger
+
+
+plain = dg.LoggerDefinition(_plain, description="One short line per message of the assets; for people at a terminal.")

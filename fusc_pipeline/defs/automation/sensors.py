@@ -9,7 +9,7 @@ import dagster as dg
 
 from fusc_pipeline.base.errors import FuscError
 from fusc_pipeline.defs.automation.jobs import NEW_BATCH_JOB, batch_assets, batch_config
-from fusc_pipeline.defs.engine.partitions import scan_batches
+from fusc_pipeline.defs.engine.partitions import SCAN_BATCH, scan_batches
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.operations.arrivals import CHAIN, IN_PART, Arrival, ArrivalRules, Look, look, looking, standing
 from fusc_pipeline.operations.attempts import ARRIVAL_TAG, Attempt, batches_in_progress, next_attempt
@@ -49,7 +49,7 @@ def new_scan_batches(context: dg.SensorEvaluationContext, store: StoreResource) 
     told = _in_words(seen, held, [arrival for arrival, _ in chosen], files)
     if requests:
         context.log.info(told)
-    known = set(context.instance.get_dynamic_partitions(scan_batches.name))
+    known = set(context.instance.get_dynamic_partitions(SCAN_BATCH))
     new = [arrival.key for arrival, _ in chosen if arrival.key not in known]
     return dg.SensorResult(
         run_requests=requests,

@@ -12,7 +12,14 @@ from fusc_pipeline.clustering.configs import DeepClusterConfig, DeepClusterTrain
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.clustering.kmeans import fit_weights, fitted
 from fusc_pipeline.defs.engine.arrays import cluster_rows
-from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, PixelsConfig, curves_markdown, log_device
+from fusc_pipeline.defs.engine.networks import (
+    CorpusPixels,
+    ImagePixels,
+    ModelFiles,
+    PixelsConfig,
+    curves_markdown,
+    log_device,
+)
 from fusc_pipeline.defs.engine.progress import Progress
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
@@ -108,7 +115,7 @@ def _fit(
     return cluster_rows(corpus.ids, splits, probabilities, n_clusters, seed), weights, result.history
 
 
-def _predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+def _predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
     from fusc_pipeline.clustering.deepcluster import DeepClusterResult, WhitenedSpace
     from fusc_pipeline.representation.augment import plain_view
     from fusc_pipeline.representation.backbones import build_backbone

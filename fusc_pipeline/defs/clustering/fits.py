@@ -17,7 +17,14 @@ from pydantic import Field
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.base.schemas import CLUSTERS
-from fusc_pipeline.defs.engine.networks import ComputeConfig, ImagePixels, load_weights, save_weights, write_history
+from fusc_pipeline.defs.engine.networks import (
+    ComputeConfig,
+    ImagePixels,
+    ModelFiles,
+    load_weights,
+    save_weights,
+    write_history,
+)
 from fusc_pipeline.host.atomic import link, whole_folder
 from fusc_pipeline.store.store import Draft, Store
 from fusc_pipeline.store.whole import HISTORY, fit_files, fit_name
@@ -25,7 +32,8 @@ from fusc_pipeline.store.whole import HISTORY, fit_files, fit_name
 # (store, compute, K, seed, images) → (N, K) float32, rows sum to 1: the fit applied to these images, nothing trained.
 log = logging.getLogger(__name__)
 _ROWS = "rows.parquet"
-Predict = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
+Predict = Callable[[ModelFiles, Any, int, int, ImagePixels], np.ndarray]
+Refit = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Row:
     sees: str
     reads: tuple[str, ...] = ()
     fits_of: str = ""
-    refit: Predict | None = None
+    refit: Refit | None = None
 
     @property
     def name(self) -> str:
@@ -149,6 +157,6 @@ def _fits_markdown(tables: Sequence[pa.Table]) -> str:
     return "\n".join(lines)
 
 
-def load_fit(store: Store, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
+def load_fit(store: ModelFiles, asset: str, n_clusters: int, seed: int) -> dict[str, Any]:
     """The weights of one fit, as `fit_each` was given them."""
     return load_weights(store.folder(asset) / f"{fit_name(n_clusters, seed)}.safetensors")

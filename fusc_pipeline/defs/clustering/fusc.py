@@ -11,7 +11,14 @@ from fusc_pipeline.base.settings import default_of, settings_of
 from fusc_pipeline.clustering.configs import FuscConfig, FuscTraining
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.engine.arrays import cluster_rows, embedding_arrays, neighbor_rows
-from fusc_pipeline.defs.engine.networks import CorpusPixels, ImagePixels, curves_markdown, load_backbone, log_device
+from fusc_pipeline.defs.engine.networks import (
+    CorpusPixels,
+    ImagePixels,
+    ModelFiles,
+    curves_markdown,
+    load_backbone,
+    log_device,
+)
 from fusc_pipeline.defs.engine.progress import Progress
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
@@ -72,7 +79,7 @@ def row(encoder: str) -> Row:
 
         return Work(produce, holds=config.holds())
 
-    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+    def predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         weights = load_fit(store, name, n_clusters, seed)
         if any(key.startswith("backbone.") for key in weights):
             return predict_whole(store, compute, encoder, weights, images)
@@ -82,7 +89,9 @@ def row(encoder: str) -> Row:
     return Row(fusc, predict, sees=f"{encoder}_encoder", reads=reads, fits_of=name)
 
 
-def predict_whole(store: Store, compute: Any, encoder: str, weights: dict[str, Any], images: ImagePixels) -> np.ndarray:
+def predict_whole(
+    store: ModelFiles, compute: Any, encoder: str, weights: dict[str, Any], images: ImagePixels
+) -> np.ndarray:
     """(N, K) of a network trained as a whole, backbone and heads, on the encoder."""
     from fusc_pipeline.clustering.predictions import predict_probabilities
     from fusc_pipeline.representation.augment import plain_view

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fusc_pipeline.defs.clustering.fits import FitsConfig, Row, fit_each, load_fit
 from fusc_pipeline.defs.engine.arrays import cluster_rows, embedding_arrays
-from fusc_pipeline.defs.engine.networks import ImagePixels
+from fusc_pipeline.defs.engine.networks import ImagePixels, ModelFiles
 from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.representation.embeddings import embeddings_of
@@ -52,7 +52,7 @@ def row(encoder: str) -> Row:
 
         return Work(produce, holds=config.holds())
 
-    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+    def predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         model = fitted(load_fit(store, name, n_clusters, seed))
         return model.predict_proba(embeddings_of(store, compute, encoder, images))
 

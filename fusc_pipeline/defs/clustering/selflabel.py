@@ -18,6 +18,7 @@ from fusc_pipeline.defs.engine.networks import (
     ComputeConfig,
     CorpusPixels,
     ImagePixels,
+    ModelFiles,
     curves_markdown,
     load_backbone,
     log_device,
@@ -101,7 +102,7 @@ def row(encoder: str) -> Row:
 
         return Work(produce, holds=lambda: [*fit_files(*continued()), STOPPED])
 
-    def predict(store: Store, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
+    def predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         return predict_whole(store, compute, encoder, load_fit(store, name, n_clusters, seed), images)
 
     return Row(selflabel, predict, sees=f"{encoder}_encoder", fits_of=before)

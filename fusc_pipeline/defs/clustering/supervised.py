@@ -13,6 +13,7 @@ from fusc_pipeline.defs.engine.networks import (
     WEIGHTS,
     CorpusPixels,
     ImagePixels,
+    ModelFiles,
     PixelsConfig,
     curves_markdown,
     load_weights,
@@ -99,7 +100,7 @@ def _labels_enough(store: Store) -> bool:
     return sum(row["split"] == "train" and row["view"] in VIEWS for row in corpus) >= 2
 
 
-def _predict(store: Store, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:
+def _predict(store: ModelFiles, compute: Any, _n_clusters: int, _seed: int, images: ImagePixels) -> np.ndarray:
     from fusc_pipeline.clustering.predictions import predict_probabilities
     from fusc_pipeline.representation.augment import plain_view
     from fusc_pipeline.representation.supervised import build_classifier

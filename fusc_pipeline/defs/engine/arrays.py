@@ -19,7 +19,7 @@ def embedding_arrays(table: pa.Table) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return ids, np.array(table.column("split").to_pylist()), flat.reshape(len(ids), -1).astype(np.float32)
 
 
-def label_numbers(corpus: pa.Table, ids: Sequence[str]) -> np.ndarray:
+def label_numbers(corpus: pa.Table, ids: Sequence[str] | np.ndarray) -> np.ndarray:
     """(N,) int64: each image's place of its view in VIEWS, -1 without a label."""
     number = {view: i for i, view in enumerate(VIEWS)}
     of_image = dict(zip(corpus.column("image_id").to_pylist(), corpus.column("view").to_pylist(), strict=True))
@@ -34,7 +34,11 @@ def neighbor_rows(table: pa.Table, train_ids: Sequence[str]) -> np.ndarray:
 
 
 def cluster_rows(
-    ids: Sequence[str], splits: Sequence[str], probabilities: np.ndarray, n_clusters: int, seed: int
+    ids: Sequence[str] | np.ndarray,
+    splits: Sequence[str] | np.ndarray,
+    probabilities: np.ndarray,
+    n_clusters: int,
+    seed: int,
 ) -> pa.Table:
     """One fit's rows of `schemas.CLUSTERS` from its probabilities (N, K).
 

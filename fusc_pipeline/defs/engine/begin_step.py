@@ -9,7 +9,7 @@ from fusc_pipeline.host.processes import ProcessMark, die_with_parent, is_orphan
 from fusc_pipeline.operations.run_marks import WORKER_TAG, noted_processes
 
 
-def begin_step(context: dg.AssetExecutionContext) -> None:
+def begin_step(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
     """Tag the run with the process that executes it (`recovery` fails the run when that is gone), and die with it.
 
     A step's process whose run was killed would otherwise go on for hours, and a second run start beside it.

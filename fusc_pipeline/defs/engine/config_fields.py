@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import dagster as dg
 from pydantic import Field
 
+from fusc_pipeline.base.settings import extra_of
+
 
 class AssetConfig(dg.Config):
     """What every asset's config has. Fields marked runtime change how the work is done, not what comes out."""
@@ -30,7 +32,7 @@ class AssetConfig(dg.Config):
 
 def _deciding(config: dg.Config) -> dict[str, Any]:
     fields = type(config).model_fields
-    rules = {n: fields[n].json_schema_extra or {} for n in fields}
+    rules = {n: extra_of(fields[n]) for n in fields}
     kept = {n: getattr(config, n) for n in fields if not rules[n].get("runtime")}
     # A field that came later is left out at its default, so that what was made before it is still fresh.
     kept = {n: value for n, value in kept.items() if not rules[n].get("later") or value != fields[n].default}

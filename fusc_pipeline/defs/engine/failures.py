@@ -92,15 +92,16 @@ def _without_words(error: Exception, private: Path | None) -> str:
     whole = "".join(traceback.format_exception(error))  # that of a worker process is in it, as text
     places = _LINE.findall(whole)
     place = f" at {places[-1][0]}:{places[-1][1]}" if places else ""
-    kind = f"{os.strerror(error.errno)} ({type(error).__name__})" if _has_number(error) else type(error).__name__
+    number = _number_of(error)
+    kind = type(error).__name__ if number is None else f"{os.strerror(number)} ({type(error).__name__})"
     if private is None:
         return f"{kind}{place}; its message is left out, since it may quote a delivered file"
     kept = _keep(private / "errors", whole)
     return f"{kind}{place}; its message may quote a delivered file and is kept for the data's owner in {kept}"
 
 
-def _has_number(error: Exception) -> bool:
-    return isinstance(error, OSError) and error.errno is not None
+def _number_of(error: Exception) -> int | None:
+    return error.errno if isinstance(error, OSError) else None
 
 
 def _keep(folder: Path, text: str) -> Path:

@@ -56,10 +56,18 @@ def _made(asset: Stored, request: Request, config: AssetConfig, store: Store) ->
         # Whoever was at it before may have made the very same, or was killed with the good version put aside.
         if not force and (found := store.find(name, partition, plan.fingerprint, plan.holds)):
             return _unchanged(context, store, found)
-        if found := store.damaged(name, partition, plan.fingerprint, plan.holds):
-            context.log.warning(f"{name}: {gone(found)}, so the output is made again")
-        how = {"model": work.model, "incremental": work.incremental, "holds": plan.holds}
-        with device_of(context, config), store.write(name, partition, plan.recipe, plan.inputs, **how) as draft:
+        if lost := store.damaged(name, partition, plan.fingerprint, plan.holds):
+            context.log.warning(f"{name}: {gone(lost)}, so the output is made again")
+        drafted = store.write(
+            name,
+            partition,
+            plan.recipe,
+            plan.inputs,
+            model=work.model,
+            incremental=work.incremental,
+            holds=plan.holds,
+        )
+        with device_of(context, config), drafted as draft:
             work.produce(draft)
             add_preview(draft, name)
     return _result(store, store.require(name, partition), cache="miss")

@@ -1,8 +1,9 @@
 """What the assets that train or infer share: the device, the corpus's pixels, weights on disk, learning curves."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 import numpy as np
@@ -78,6 +79,21 @@ class EncoderChoice(dg.Config):
         return {"weights": sha256_file(Path(self.weights))}
 
 
+class _Made(Protocol):
+    """What is known of how an asset was made."""
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+
+class ModelFiles(Protocol):
+    """Where a finished model lies: the store, or the bundle of a model in service."""
+
+    def require(self, asset: str) -> _Made: ...
+
+    def folder(self, asset: str) -> Path: ...
+
+
 class ImagePixels:
     """Clean images as one uint8 array (N, S, S), in the order of `table` (columns image_id, scan_batch); decoded once.
 
@@ -87,7 +103,7 @@ class ImagePixels:
 
     def __init__(self, store: Store, table: pa.Table, version: str, size: int, resize: str):
         from fusc_pipeline.base.hashing import digest
-        from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache
+        from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache, resize_mode
 
         self.table = table
         self.ids: list[str] = self.table.column("image_id").to_pylist()
@@ -103,7 +119,7 @@ class ImagePixels:
             for image_id, png in clean_pngs(store, self.table):
                 encoded[position[image_id]] = png
             pairs = ((i, png) for i, png in zip(self.ids, encoded, strict=True) if png is not None)
-            cache = build_pixel_cache(pairs, len(self.ids), size, folder, resize)
+            cache = build_pixel_cache(pairs, len(self.ids), size, folder, resize_mode(resize))
         self.pixels = cache.pixels
 
 
@@ -149,7 +165,7 @@ def load_weights(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path} holds no readable weights ({error}); materialise its asset again with force") from error
 
 
-def load_backbone(store: Store, compute, encoder: str = "simclr_encoder"):
+def load_backbone(store: ModelFiles, compute, encoder: str = "simclr_encoder"):
     """The pretrained backbone of an encoder asset, on the device."""
     from fusc_pipeline.representation.backbones import restore_backbone
 

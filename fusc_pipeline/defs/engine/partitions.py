@@ -2,4 +2,5 @@
 
 import dagster as dg
 
-scan_batches = dg.DynamicPartitionsDefinition(name="scan_batch")
+SCAN_BATCH = "scan_batch"
+scan_batches = dg.DynamicPartitionsDefinition(name=SCAN_BATCH)

@@ -89,8 +89,8 @@ def image_strip(pictures: Sequence[bytes], height: int = 120) -> str:
         return "No picture to show."
     images = []
     for picture in pictures:
-        with Image.open(io.BytesIO(picture)) as image:
-            images.append(image.convert("L").resize((max(1, image.width * height // image.height), height)))
+        with Image.open(io.BytesIO(picture)) as opened:
+            images.append(opened.convert("L").resize((max(1, opened.width * height // opened.height), height)))
     strip = Image.new("L", (sum(i.width for i in images) + 4 * (len(images) - 1), height), 255)
     x = 0
     for image in images:

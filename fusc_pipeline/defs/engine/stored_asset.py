@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.base.schemas import TABLES
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
 from fusc_pipeline.defs.engine.gpu import GPU_OP
 from fusc_pipeline.defs.engine.materialize import materialize
 from fusc_pipeline.defs.engine.partitions import scan_batches
@@ -25,21 +26,24 @@ def stored_asset(
     per_batch: bool = False,
     gpu: bool = False,
     description: str = "",
+    config_class: type[AssetConfig] | None = None,
     around: Callable[[Request, Store], Any] | None = None,
     after: Callable[[Request, Store], None] | None = None,
 ) -> Callable[[Callable[[Request, Any, Store], Work]], dg.AssetsDefinition]:
     """Declare an asset by a function `(context: Request, config: …Config, store: Store) -> Work`.
 
-    The annotation of `config` is the asset's config schema; the function's name and docstring are the asset's where
+    The annotation of `config` is the asset's config schema, or `config_class` where that is decided as it is declared;
+    the function's name and docstring are the asset's where
     `name` and `description` are empty; the columns are those of `schemas.TABLES`. gpu: it takes a slot of the pool and
     a device. around, after: see `Stored`.
     """
 
     def declared(work: Callable[[Request, Any, Store], Work]) -> dg.AssetsDefinition:
         asset_name = name or work.__name__
-        config_class: Any = inspect.get_annotations(work)["config"]
-        one = Stored(asset_name, work, config_class, tuple(deps), per_batch, code_version, around, after)
+        kind: Any = config_class or inspect.get_annotations(work)["config"]
+        one = Stored(asset_name, work, kind, tuple(deps), per_batch, code_version, around, after)
         declare(one)
+        how: dict[str, Any] = GPU_OP if gpu else {}
 
         @dg.asset(
             name=asset_name,
@@ -50,11 +54,11 @@ def stored_asset(
             metadata=column_schema(asset_name) if asset_name in TABLES else None,
             partitions_def=scan_batches if per_batch else None,
             description=description or inspect.getdoc(work),
-            **(GPU_OP if gpu else {}),
+            **how,
         )
         def asset(
             context: dg.AssetExecutionContext,
-            config: config_class,  # type: ignore[valid-type]
+            config: kind,
             store: StoreResource,
         ) -> dg.MaterializeResult:
             return materialize(one, context, config, store.get())

@@ -12,6 +12,7 @@ from typing import Any
 
 import dagster as dg
 
+from fusc_pipeline.defs.engine.config_fields import AssetConfig
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.records import Recipe
 from fusc_pipeline.store.store import Draft, Store
@@ -95,11 +96,11 @@ class Stored:
 
     name: str
     work: Callable[[Request, Any, Store], Work]
-    config_class: type
+    config_class: type[AssetConfig]
     deps: Sequence[str]
     per_batch: bool
     code_version: str
-    around: Callable[[Request, Store], AbstractContextManager[None]] | None = None
+    around: Callable[[Request, Store], AbstractContextManager[Any]] | None = None
     after: Callable[[Request, Store], None] | None = None
 
 

@@ -93,7 +93,9 @@ def look(
     learn = np.flatnonzero(split == "train")
     # A view that is not in the train split has no class to look for.
     test = np.flatnonzero((split == "test") & np.isin(views, list(set(views[learn]))))
-    if reason := too_few(views[learn].tolist(), subjects[test].tolist(), squares.area[test].any((1, 2)).tolist()):
+    if reason := too_few(
+        views[learn].tolist(), subjects[test].tolist(), np.any(squares.area[test], axis=(1, 2)).tolist()
+    ):
         return Looked(not_measured(reason), [])
     maps, found = {}, {}
     compute = config.compute()

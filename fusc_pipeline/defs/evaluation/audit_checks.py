@@ -1,9 +1,15 @@
 """Checks: invariants block what comes after (ERROR), quality warns (WARN). Each says what is wrong and what to do."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.defs.evaluation.external import PREDICTIONS
+
+if TYPE_CHECKING:
+    from fusc_pipeline.audits.removal_audit import Figure
 
 PUBLISHED_NOISE = 0.02  # "under 2 %" of the labels the paper's authors reviewed
 
@@ -46,17 +52,28 @@ def external_predictions_are_sound(made: CheckedVersion) -> Finding:
     )
 
 
+def _figure(made: CheckedVersion, measure: str, by: str) -> "Figure":
+    """A row of the audit's table; every audit writes it."""
+    from fusc_pipeline.audits.removal_audit import figure
+
+    found = figure(made.table().to_pandas(), measure, by)
+    if found is None:
+        raise BadInput(f"inpainting_audit has no row {measure} of {by}; materialise it again")
+    return found
+
+
 @check("inpainting_audit", blocking=True)
 def no_word_is_left(made: CheckedVersion) -> Finding:
     """Neither OCR engine reads a word of three letters or more on the sampled clean images."""
-    from fusc_pipeline.audits.removal_audit import EITHER, RESIDUAL, figure
+    from fusc_pipeline.audits.removal_audit import EITHER, RESIDUAL
 
-    found = figure(made.table().to_pandas(), RESIDUAL, EITHER)
-    tolerated = made.record.config["tolerated_residual"]
+    found = _figure(made, RESIDUAL, EITHER)
+    share, tolerated = found.interval, made.record.config["tolerated_residual"]
+    of_all = f" ({share.low:.1%} to {share.high:.1%} of all)" if share else ""
     return finding(
-        found.n > 0 and found.value <= tolerated,
-        f"a word can still be read on {found.count} of {found.n} sampled clean images ({found.low:.1%} to "
-        f"{found.high:.1%} of all): look at the worst-*.png in {made.folder}. If it is text, "
+        share is not None and found.n > 0 and share.value <= tolerated,
+        f"a word can still be read on {found.count} of {found.n} sampled clean images{of_all}: "
+        f"look at the worst-*.png in {made.folder}. If it is text, "
         "raise burned_in_text.canvas and run again; if it is anatomy, set inpainting_audit.tolerated_residual.",
         images=found.n,
         with_text=found.count,
@@ -66,20 +83,19 @@ def no_word_is_left(made: CheckedVersion) -> Finding:
 @check("inpainting_audit")
 def labels_do_not_leak(made: CheckedVersion) -> Finding:
     """A network tells the view from where a label stood no better than from elsewhere on the same frames."""
-    from fusc_pipeline.audits.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE, figure
+    from fusc_pipeline.audits.removal_audit import LEAK, POWER, PROBE, UNCLEANED_PROBE
 
-    table = made.table().to_pandas()
-    leak, power = figure(table, LEAK, PROBE), figure(table, POWER, UNCLEANED_PROBE)
     tolerated = made.record.config["tolerated_leak"]
-    if leak.value is None:
-        return finding(True, "", measured=leak.detail)
+    if (leak := _figure(made, LEAK, PROBE).interval) is None:
+        return finding(True, "", measured=_figure(made, LEAK, PROBE).detail)
+    power = _figure(made, POWER, UNCLEANED_PROBE).interval
     return finding(
         leak.low <= tolerated,
         f"where labels stood, the view is told on {leak.value:.1%} more frames than elsewhere ({leak.low:.1%} to "
         f"{leak.high:.1%}, tolerated {tolerated:.1%}): clustering may follow traces of the text. Look at the worst "
         "cases of inpainting_audit, and train with them left out before believing a purity.",
         WARN,
-        measured="yes" if power.low > 0 else "the probe is too weak: it does not even read uncleaned labels",
+        measured="yes" if power and power.low > 0 else "the probe is too weak: it does not even read uncleaned labels",
         leak=leak.value,
     )
 
@@ -88,22 +104,20 @@ def labels_do_not_leak(made: CheckedVersion) -> Finding:
 def attention_is_not_on_former_text(made: CheckedVersion) -> Finding:
     """A view classifier looks at places where text was no more than at other places of the fan."""
     from fusc_pipeline.audits.attention_rows import CLEANED, EXCESS, UNCLEANED
-    from fusc_pipeline.audits.removal_audit import figure
 
-    table = made.table().to_pandas()
-    found, before = figure(table, EXCESS, CLEANED), figure(table, EXCESS, UNCLEANED)
+    found, before = _figure(made, EXCESS, CLEANED), _figure(made, EXCESS, UNCLEANED)
     tolerated = made.record.config["tolerated_attention"]
-    if found.low is None:
+    if (excess := found.interval) is None:
         return finding(True, "", measured=found.detail)
     return finding(
-        found.low <= tolerated,
-        f"a classifier of cleaned frames looks {found.value:.1f} times as much at places where text was as at like "
-        f"places elsewhere ({found.low:.1f} to {found.high:.1f}, tolerated {tolerated:.1f}; {found.n} frames): it may "
-        "tell views by traces of their names, and clustering may too. Look at the attention-*.png in "
+        excess.low <= tolerated,
+        f"a classifier of cleaned frames looks {excess.value:.1f} times as much at places where text was as at like "
+        f"places elsewhere ({excess.low:.1f} to {excess.high:.1f}, tolerated {tolerated:.1f}; {found.n} frames): it "
+        "may tell views by traces of their names, and clustering may too. Look at the attention-*.png in "
         f"{made.folder}. If traces can be seen, raise burned_in_text.canvas and run again; if "
         "text lay over the anatomy itself, set inpainting_audit.tolerated_attention.",
         measured="yes" if before.low and before.low > 1 else "weakly: nor is text looked at before cleaning",
-        excess=found.value,
+        excess=excess.value,
         frames=found.n,
     )
 

@@ -105,8 +105,8 @@ def external_purity(context: Request, config: ExternalPurityConfig, store: Store
 
     from fusc_pipeline.text.lexicon import lexicon_identity
 
-    words = lexicon_identity() if batches else {}  # which classes no view shows
-    return Work(produce, upstream=upstream, inputs=versions, extra=words, holds=[TABLE, PREDICTIONS])
+    lexicon = lexicon_identity() if batches else {}  # which classes no view shows
+    return Work(produce, upstream=upstream, inputs=versions, extra=lexicon, holds=[TABLE, PREDICTIONS])
 
 
 @dataclass(frozen=True)

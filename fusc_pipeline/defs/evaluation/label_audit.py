@@ -48,7 +48,7 @@ def label_audit(context: Request, config: LabelAuditConfig, store: Store) -> Wor
         table = pa.Table.from_pylist(rows, schema=LABEL_AUDIT)
         draft.write_table(table)
         draft.metadata |= {"dagster/row_count": len(rows)}
-        if not rows:
+        if found is None or not rows:
             draft.metadata["noise"] = "nothing was judged; draw a sample with `fusc audit-labels`"
             return
         rate = overall(table.to_pandas())

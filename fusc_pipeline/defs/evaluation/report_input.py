@@ -214,7 +214,9 @@ def _provenance(store: Store) -> dict[str, dict[str, object]]:
         "faiss-cpu",
         "scikit-learn",
     )
-    shown = {"Versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}}
+    shown: dict[str, dict[str, object]] = {
+        "Versions": {"python": platform.python_version(), **{name: metadata.version(name) for name in packages}}
+    }
     for asset in ("corpus", "simclr_encoder", "dino_encoder", *MODELS):
         record = store.record(asset)
         if record is None:

@@ -16,6 +16,7 @@ from fusc_pipeline.defs.engine.networks import (
     ComputeConfig,
     CorpusPixels,
     ImagePixels,
+    ModelFiles,
     clean_pngs,
     load_backbone,
     log_device,
@@ -94,7 +95,7 @@ def _simclr_projection(network, weights: Path, compute):
 _PROJECTIONS = {"simclr": _simclr_projection}
 
 
-def _embedder(store: Store, compute: Any, encoder: str, space: str):
+def _embedder(store: ModelFiles, compute: Any, encoder: str, space: str):
     """The encoder's trained network up to the space, on the device."""
     source, project = f"{encoder}_encoder", _PROJECTIONS.get(encoder)
     if space not in ("backbone", *(["projection"] if project else [])):
@@ -105,10 +106,10 @@ def _embedder(store: Store, compute: Any, encoder: str, space: str):
         return network
     if not weights.exists():
         raise BadSetting(f"{encoder}_embeddings.space is projection, but the frozen {source} has none; choose backbone")
-    return project(network, weights, compute)
+    return _PROJECTIONS[encoder](network, weights, compute)
 
 
-def embeddings_of(store: Store, compute: Any, encoder: str, images: ImagePixels) -> np.ndarray:
+def embeddings_of(store: ModelFiles, compute: Any, encoder: str, images: ImagePixels) -> np.ndarray:
     """(N, d) embeddings of any images, made as the corpus's are; computed once for each `images`."""
     from fusc_pipeline.representation.backbones import embed
 

@@ -74,10 +74,8 @@ class Task:
         """k-NN accuracy on the test split's labels."""
         from fusc_pipeline.representation.knn_monitor import knn_monitor
 
-        labels, rows = (
-            label_numbers(self.corpus.table, self.corpus.ids),
-            tuple(map(self.corpus.rows, ("train", "test"))),
-        )
+        labels = label_numbers(self.corpus.table, self.corpus.ids)
+        rows = (self.corpus.rows("train"), self.corpus.rows("test"))
         epochs = (self.config.monitor_every, self.config.epochs)
         return knn_monitor(self.corpus.pixels, self.corpus.ids, labels, rows, epochs, compute)
 
@@ -103,8 +101,9 @@ def encoder_asset(
         code_version="1",
         description=f"{description} Resumable: a killed run continues from its last checkpoint, to the same weights.",
         gpu=True,
+        config_class=config_class,
     )
-    def asset(context: Request, config: config_class, store: Store) -> Work:
+    def asset(context: Request, config: Any, store: Store) -> Work:
 
         def produce(draft):
             corpus = CorpusPixels(store, config.image_size, config.resize)

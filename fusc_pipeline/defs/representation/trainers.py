@@ -43,7 +43,7 @@ def train_apart(
     ) as session:
         known = {**os.environ, **environment, PARENT: str(os.getpid()), "OMP_NUM_THREADS": str(job.threads)}
         # In a session of its own: a Ctrl-C in the terminal is this process's to answer.
-        process = subprocess.Popen(command, env=known | session.get_bootstrap_env_vars(), start_new_session=True)
+        process = subprocess.Popen(command, env={**known, **session.get_bootstrap_env_vars()}, start_new_session=True)
         try:
             while process.poll() is None:
                 follow()

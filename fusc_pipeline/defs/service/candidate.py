@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.base.schemas import CANDIDATE_MODEL
+from fusc_pipeline.base.views import VIEWS
 from fusc_pipeline.defs.clustering.fits import Row
 from fusc_pipeline.defs.dataset.corpus import also_known_as
 from fusc_pipeline.defs.engine.arrays import embedding_arrays, label_numbers
@@ -58,8 +59,8 @@ def build_candidate(
     near, similarities = nearest_neighbors(vectors[train], ids[train], vectors[held_out], ids[held_out], NEIGHBOURS)
     draft.write_table(table)
     write_arrays(draft.folder, vectors, Calibration.of(similarities, confidences[held_out]))
-    parts = dict.fromkeys((row.name, f"{encoder}_encoder", f"{encoder}_embeddings", *row.upstream))
-    for asset in parts:
+    parts: dict[str, Part] = {}
+    for asset in dict.fromkeys((row.name, f"{encoder}_encoder", f"{encoder}_embeddings", *row.upstream)):
         record = store.require(asset)
         parts[asset] = Part(record.config, record.data_version)
         write_part(draft.folder, asset, _weights(store, row, asset, n_clusters, seed))
@@ -165,7 +166,7 @@ def _figures(
     from fusc_pipeline.evaluation.metrics import score
     from fusc_pipeline.service.comparison import beyond_chance, neighbour_agreement
 
-    found = score([None if label < 0 else int(label) for label in labels], clusters, n_clusters)
+    found = score([None if label < 0 else VIEWS[label] for label in labels], clusters, n_clusters)
     agreement = neighbour_agreement(clusters, train_clusters, near, n_clusters)
     return {
         "test_images": len(labels),

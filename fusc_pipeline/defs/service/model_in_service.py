@@ -117,7 +117,7 @@ class ServiceConfig(ComputeConfig):
         return Rule(promote=self.promote, tolerance=self.tolerance, risk=self.risk)
 
 
-def _one_at_a_time(context: Request, store: Store) -> AbstractContextManager[None]:
+def _one_at_a_time(context: Request, store: Store) -> AbstractContextManager[bool]:
     """Reading the history and adding to it is one act."""
     return exclusive(store.root / "locks" / "models.lock", "another decision about models", context.log.info)
 

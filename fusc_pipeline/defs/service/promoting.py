@@ -230,7 +230,8 @@ def _same_images(first: Bundle, second: Bundle) -> tuple[np.ndarray, np.ndarray]
     tables = [bundle.table(["image_id", "cluster"]) for bundle in (first, second)]
     found = [dict(zip(*(table.column(i).to_pylist() for i in (0, 1)), strict=True)) for table in tables]
     both = [image for image in found[0] if image in found[1]]
-    return tuple(np.array([one[image] for image in both], np.int64) for one in found)
+    first_clusters, second_clusters = (np.array([one[image] for image in both], np.int64) for one in found)
+    return first_clusters, second_clusters
 
 
 def described(store: Store, rows: list[dict[str, Any]]) -> dict[str, Any]:

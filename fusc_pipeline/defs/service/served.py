@@ -66,14 +66,14 @@ def apply_bundle(bundle: "Bundle", compute: Any, store: Store, images: pa.Table,
 
     work: a folder for decoded pixels, emptied again.
     """
-    from fusc_pipeline.representation.pixels import build_pixel_cache
+    from fusc_pipeline.representation.pixels import build_pixel_cache, resize_mode
 
     row = SERVABLE[bundle.facts.row]
     seen = bundle.require(row.sees).config
     for start in range(0, images.num_rows, IMAGES_AT_ONCE):
         piece = images.slice(start, IMAGES_AT_ONCE)
         cache = build_pixel_cache(
-            clean_pngs(store, piece), piece.num_rows, seen["image_size"], work / "pixels", seen["resize"]
+            clean_pngs(store, piece), piece.num_rows, seen["image_size"], work / "pixels", resize_mode(seen["resize"])
         )
         images_there, places = len(cache.ids), filled_up(len(cache.ids))
         pixels = DecodedPixels([cache.ids[place] for place in places], np.asarray(cache.pixels)[places])

@@ -10,7 +10,7 @@ from fusc_pipeline.base.schemas import CLEAN_IMAGES, PSEUDO_LABELS, PURITY, TABL
 from fusc_pipeline.defs import table_checks
 from fusc_pipeline.defs.dataset.checks import subjects_in_one_split
 from fusc_pipeline.defs.engine.arrays import cluster_rows
-from fusc_pipeline.defs.engine.check import ERROR, WARN, Check, CheckedVersion, check, checks_of, finding
+from fusc_pipeline.defs.engine.check import WARN, Check, CheckedVersion, check, checks_of, finding
 from fusc_pipeline.defs.evaluation import checks as checks_quality
 from fusc_pipeline.defs.text import checks as checks_batches
 from fusc_pipeline.store.store import Recipe, Store
@@ -194,7 +194,3 @@ def test_what_is_no_probability_makes_no_table(bad):
     good[0, 0] = bad
     with pytest.raises(BadInput, match="for 1 of 2 images the model gives no probabilities"):
         cluster_rows(["a", "b"], ["train", "test"], good, 2, 0)
-
-
-def test_severities_are_dagsters():
-    assert (ERROR.value, WARN.value) == ("ERROR", "WARN")
