@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fusc_pipeline.audits.residual import Found
+from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.evaluation.intervals import wilson
 
 RESIDUAL, FAINT, ACCURACY, LEAK, POWER = "residual_text", "faint_text", "probe_accuracy", "leak", "probe_power"
@@ -143,6 +144,14 @@ def figure(table: pd.DataFrame, measure: str, by: str) -> Figure | None:
     count = None if row["count"] is None else int(row["count"])
     value, low, high = (None if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
     return Figure(int(row["n"]), count, value, low, high, row["detail"])
+
+
+def required(table: pd.DataFrame, measure: str, by: str) -> Figure:
+    """As `figure`, of a measure that every audit has. Raises BadInput where the table lacks it."""
+    found = figure(table, measure, by)
+    if found is None:
+        raise BadInput(f"inpainting_audit has no row {measure} of {by}; materialise it again")
+    return found
 
 
 def engines_of(table: pd.DataFrame) -> Sequence[str]:

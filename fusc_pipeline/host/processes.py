@@ -98,7 +98,7 @@ def die_with_parent(signal_number: int = signal.SIGKILL, parent: int | None = No
 def run_worker() -> int:
     """The process that executes this Dagster run: the parent where this process is one step's, else this one."""
     parent = multiprocessing.parent_process()
-    return parent.pid if parent is not None and is_step_process() else os.getpid()
+    return parent.pid if parent is not None and parent.pid is not None and is_step_process() else os.getpid()
 
 
 def is_step_process() -> bool:
@@ -108,7 +108,7 @@ def is_step_process() -> bool:
     server is told by its command line (`dagster api grpc`, `dagster code-server`).
     """
     parent = multiprocessing.parent_process()
-    if parent is None or not parent.is_alive():
+    if parent is None or parent.pid is None or not parent.is_alive():
         return False
     command = command_of(parent.pid)
     return not (" grpc" in command or "code-server" in command)

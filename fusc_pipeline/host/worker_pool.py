@@ -14,7 +14,7 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -57,7 +57,7 @@ def guarded_map(
     *,
     memory_limit: int | None = None,
     seconds: float | None = None,
-) -> Iterator[R | Lost]:
+) -> Generator["R | Lost", None, None]:
     """One result, or Lost, per item and in the order of `items`, which is consumed lazily.
 
     prepare: picklable, called once in each worker; gives the function. workers: spawned processes of one thread each
@@ -171,7 +171,7 @@ class _Pool:
     def _collect(self) -> None:
         """Waits until a worker says something, dies or runs out of time, and handles it."""
         by_channel = {worker.channel: worker for worker in self.workers}
-        heard = wait(list(by_channel), self._patience())
+        heard = [channel for channel in wait(list(by_channel), self._patience()) if isinstance(channel, Connection)]
         for channel in heard:
             worker = by_channel[channel]
             try:
@@ -196,9 +196,9 @@ class _Pool:
             if now - worker.since > self.seconds:
                 worker.process.kill()
                 self._remove(worker)
-                self.done[worker.job.index] = Lost(
-                    worker.job.item, True, worker.job.attempts + 1, worker.process.exitcode
-                )
+                job = worker.job
+                assert job is not None
+                self.done[job.index] = Lost(job.item, True, job.attempts + 1, worker.process.exitcode)
 
     def _patience(self) -> float | None:
         """Seconds until the first worker runs out of time."""

@@ -70,6 +70,8 @@ def _cause(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     cause = ""
     for record in instance.get_records_for_run(run.run_id, of_type=kinds).records:
         event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
         if event.event_type is dg.DagsterEventType.PIPELINE_CANCELING:
             return STOPPED
         told = event.step_failure_data.user_failure_data

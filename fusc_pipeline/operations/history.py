@@ -151,4 +151,5 @@ def _make_tables(instance: dg.DagsterInstance) -> None:
     """Touch each storage: what is missing is made at its first use."""
     instance.get_runs(limit=1)
     instance.event_log_storage.get_maximum_record_id()
-    instance.schedule_storage.all_instigator_state()
+    if instance.schedule_storage is not None:
+        instance.schedule_storage.all_instigator_state()

@@ -86,8 +86,9 @@ def _leaked_slots(instance: dg.DagsterInstance, dry_run: bool) -> Iterable[str]:
     pools = storage.get_concurrency_infos(sorted(storage.get_concurrency_keys()))
     holders: dict[str, set[str]] = {}
     for pool, info in pools.items():
-        for held in (*info.claimed_slots, *info.pending_steps):
-            holders.setdefault(held.run_id, set()).add(pool)
+        runs = [*(slot.run_id for slot in info.claimed_slots), *(step.run_id for step in info.pending_steps)]
+        for run_id in runs:
+            holders.setdefault(run_id, set()).add(pool)
     for run_id, names in holders.items():
         run = instance.get_run_by_id(run_id)
         if run is not None and not (run.is_finished and _surely_over(instance, run)):

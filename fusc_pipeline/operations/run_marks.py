@@ -15,7 +15,7 @@ def noted_processes(instance: dg.DagsterInstance, run: DagsterRun) -> set[int]:
         event = entry.dagster_event
         if event is None or event.step_key is not None or event.event_specific_data is None:
             continue
-        pid = event.event_specific_data.metadata.get("pid")
+        pid = event.engine_event_data.metadata.get("pid")
         if pid is not None and str(pid.value).isdigit():
-            found.add(int(pid.value))
+            found.add(int(str(pid.value)))
     return found

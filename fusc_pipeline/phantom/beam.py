@@ -49,6 +49,9 @@ def picture(
     bend_x, bend_y = (_bend(fan.size[0], scene_rng) for _ in range(2))
     at_x = (fan.apex[0] + depth * np.sin(beam) + bend_x) / canvas_step
     at_y = (fan.apex[1] + depth * np.cos(beam) + bend_y) / canvas_step
+    echo: np.ndarray
+    interface: np.ndarray
+    bone: np.ndarray
     echo, interface, bone = (
         cv2.remap(m, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for m in (canvas.echo, canvas.interface, canvas.bone)
@@ -60,7 +63,7 @@ def picture(
     interface *= _facing(interface, step, beam_px) * np.exp(_layered(0.8, 14, 10, scene_rng))
     echo = cv2.GaussianBlur(echo, (0, 0), sigmaX=1.5, sigmaY=1.0)  # no edge in the body is one pixel sharp
     echo *= np.exp(_layered(0.4, 40, 12, scene_rng) + _layered(0.3, 90, 30, scene_rng))
-    interface += 0.8 * _fascia(echo, scene_rng)
+    np.add(interface, 0.8 * _fascia(echo, scene_rng), out=interface, casting="same_kind")  # stays float32
     power = (echo + interface) * _path_gain(echo, bone, step * scale, sound, scene_rng)
     widths = (1.15 * machine.grain * fan.zoom**0.5 / step, 3.0 * machine.grain * fan.zoom**0.5 / beam_px)
     speckled = _speckle(power, widths, machine.looks, frame_rng)
@@ -120,10 +123,10 @@ def _maternal_wall(
 def _facing(interface: np.ndarray, depth_px: float, beam_px: float) -> np.ndarray:
     """Share of an interface's echo that comes back: all when it faces the beam, little when it runs along it."""
     soft = cv2.GaussianBlur(interface, (0, 0), 2.0)
-    along = cv2.Sobel(soft, cv2.CV_32F, 0, 1) / depth_px
-    across = cv2.Sobel(soft, cv2.CV_32F, 1, 0) / beam_px
-    along, across = (cv2.GaussianBlur(g * g, (0, 0), 2.5) for g in (along, across))
-    return 0.2 + 0.8 * (along / (along + across + 1e-9)) ** 1.3
+    along: np.ndarray = cv2.Sobel(soft, cv2.CV_32F, 0, 1) / depth_px
+    across: np.ndarray = cv2.Sobel(soft, cv2.CV_32F, 1, 0) / beam_px
+    facing, crossing = (cv2.GaussianBlur(np.square(g), (0, 0), 2.5) for g in (along, across))
+    return 0.2 + 0.8 * (facing / (facing + crossing + 1e-9)) ** 1.3
 
 
 def _path_gain(echo: np.ndarray, bone: np.ndarray, step: float, sound: Sound, rng: np.random.Generator) -> np.ndarray:

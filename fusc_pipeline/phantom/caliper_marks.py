@@ -36,7 +36,11 @@ def draw_calipers(
                 break
         else:
             continue
-        dots = _ellipse(middle, axis, half, rng.uniform(0.5, 0.95), step) if rng.random() < 0.3 else _line(*ends, step)
+        dots = (
+            _ellipse(middle, axis, half, rng.uniform(0.5, 0.95), step)
+            if rng.random() < 0.3
+            else _line(ends[0], ends[1], step)
+        )
         for x, y in dots:
             if _inside(fan, (x, y), 0):
                 for canvas, fill in ((draw, colour), (mark, 255)):
@@ -55,6 +59,9 @@ def draw_calipers(
     shown = screen.copy()
     shown[calipers] = np.asarray(image)[calipers]
     return shown, ink | calipers, calipers
+
+
+Fill = int | tuple[int, int, int]
 
 
 def _inside(fan: np.ndarray, point: np.ndarray | tuple, margin: int) -> bool:
@@ -78,7 +85,7 @@ def _ellipse(middle: np.ndarray, axis: np.ndarray, half: float, flat: float, ste
     return [(round(x), round(y)) for x, y in points[places]]
 
 
-def _cross(draw: ImageDraw.ImageDraw, x: int, y: int, arm: int, slanted: bool, fill: object) -> None:
+def _cross(draw: ImageDraw.ImageDraw, x: int, y: int, arm: int, slanted: bool, fill: Fill) -> None:
     if slanted:
         draw.line((x - arm, y - arm, x + arm, y + arm), fill)
         draw.line((x - arm, y + arm, x + arm, y - arm), fill)

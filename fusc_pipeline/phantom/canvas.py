@@ -76,6 +76,7 @@ class Canvas:
 
     def _stroke(self, shape: Shape) -> None:
         """An interface `width` units thick; `shadow` is how much sound it stops (thin bone 0.3, thick bone 1)."""
+        assert shape.width is not None  # of a line
         thickness = max(1, round(shape.width * self.pose.scale))
         path = [self._pixels(shape.points)]
         cv2.polylines(

@@ -6,6 +6,7 @@ No drawing here. The plan is a pure function of the configuration, so that frame
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 
@@ -89,9 +90,15 @@ class PhantomConfig:
         return (*VIEWS, CERVIX) if self.external else VIEWS
 
     @property
+    def subjects(self) -> int:
+        """How many subjects there are."""
+        assert self.n_subjects is not None  # `__post_init__` has set it
+        return self.n_subjects
+
+    @property
     def shares(self) -> dict[str, float]:
         """View -> share of the frames, summing to 1."""
-        return dict(self.view_shares)
+        return dict(cast(tuple[tuple[str, float], ...], self.view_shares))  # as `__post_init__` leaves it
 
     def rng(self, stream: int, *keys: int) -> np.random.Generator:
         """The generator of one stream and key (subject, scene or frame number): independent of all others."""
@@ -131,15 +138,15 @@ class Plan:
 @lru_cache(maxsize=16)
 def plan(config: PhantomConfig) -> Plan:
     """The whole set's plan: view counts by largest remainder, subjects of uneven size, views spread over subjects."""
-    rng = config.rng(STREAM_PLAN)
+    rng, subjects_wanted = config.rng(STREAM_PLAN), config.subjects
     counts = _largest_remainder(np.array(list(config.shares.values())), config.n_frames)
     pool = rng.permutation(np.repeat(np.arange(len(config.planes)), counts))
-    weights = rng.uniform(0.6, 1.4, config.n_subjects)
-    base = min(2, config.n_frames // config.n_subjects)
-    sizes = base + _largest_remainder(weights / weights.sum(), config.n_frames - base * config.n_subjects)
-    subjects = np.repeat(np.arange(config.n_subjects), sizes)
+    weights = rng.uniform(0.6, 1.4, subjects_wanted)
+    base = min(2, config.n_frames // subjects_wanted)
+    sizes = base + _largest_remainder(weights / weights.sum(), config.n_frames - base * subjects_wanted)
+    subjects = np.repeat(np.arange(subjects_wanted), sizes)
     _spread_views(pool, subjects, rng)
-    for subject in range(config.n_subjects):  # a subject's frames of one view stand together: a cine can take them
+    for subject in range(subjects_wanted):  # a subject's frames of one view stand together: a cine can take them
         mine = subjects == subject
         pool[mine] = np.sort(pool[mine])
     scenes, position, length = _cines(pool, subjects, 0.0 if config.label_independent else config.cine_share, rng)

@@ -71,7 +71,7 @@ def each_subject(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(f"{folder} is not an empty folder; name a new one for the phantom batch, or empty it")
     folder.mkdir(parents=True, exist_ok=True)
-    subjects = range(config.n_subjects)
+    subjects = range(config.subjects)
     if n_jobs > 1:
         # Spawned: a forked child of a process with OpenMP or OpenCV threads can hang.
         context = multiprocessing.get_context("spawn")

@@ -6,13 +6,16 @@ Everything that goes into a file comes from its arguments, so that one seed give
 import datetime
 import io
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -78,8 +81,8 @@ def write_dicom(path: str, frames: np.ndarray, encoding: Encoding, facts: Facts)
     sop_class = UltrasoundMultiFrameImageStorage if cine else UltrasoundImageStorage
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = sop_class
-    meta.MediaStorageSOPInstanceUID = _uid(facts, "instance")
-    meta.TransferSyntaxUID = encoding.syntax
+    meta.MediaStorageSOPInstanceUID = UID(_uid(facts, "instance"))
+    meta.TransferSyntaxUID = UID(encoding.syntax)
     ds = FileDataset(path, Dataset(), file_meta=meta, preamble=b"\0" * 128)
     ds.SpecificCharacterSet = "ISO_IR 100"
     ds.ImageType = ["ORIGINAL", "PRIMARY", "", "0001"]
@@ -116,6 +119,7 @@ def _region(facts: Facts) -> Dataset:
     """One 2-D tissue region calibrated in centimetres (PS3.3 C.8.5.5)."""
     region = Dataset()
     region.RegionSpatialFormat, region.RegionDataType, region.RegionFlags = 1, 1, 0
+    assert facts.region is not None
     x0, y0, x1, y1 = facts.region
     region.RegionLocationMinX0, region.RegionLocationMinY0 = x0, y0
     region.RegionLocationMaxX1, region.RegionLocationMaxY1 = x1 - 1, y1 - 1  # DICOM's are inclusive
@@ -158,7 +162,7 @@ def _rle(frame: np.ndarray) -> bytes:
     for channel in np.moveaxis(np.atleast_3d(frame), 2, 0):
         stream = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(channel)).save(stream, "TIFF", compression="packbits")
-        strips = Image.open(stream).tag_v2
+        strips = cast(TiffImageFile, Image.open(stream)).tag_v2
         data = stream.getvalue()
         places = zip(strips[TIFF_STRIP_OFFSETS], strips[TIFF_STRIP_SIZES], strict=True)
         segment = b"".join(data[at : at + size] for at, size in places)

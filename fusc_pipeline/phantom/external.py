@@ -6,6 +6,7 @@ What a model trained on the other phantoms has never seen: `external_purity` is 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -68,7 +69,7 @@ def write_external(folder: Path, config: PhantomConfig, n_jobs: int = 1) -> Path
     if unnamed := [view for view in dict.fromkeys(plan(config).views) if view not in _PLANE_OF]:
         raise BadInput(f"{unnamed[0]!r} is no plane of the data set; views that have one: {', '.join(_PLANE_OF)}")
     rows = each_subject(folder, config, partial(_write_patient, folder, config), n_jobs)
-    table = [COLUMNS, *(row.pop("entry") for row in rows)]
+    table = [COLUMNS, *(cast(list[object], row.pop("entry")) for row in rows)]
     (folder / TABLE).write_text("".join(";".join(map(str, cells)) + "\n" for cells in table))
     return write_truth(folder, rows)
 

@@ -28,7 +28,8 @@ def draw_furniture(
     if machine.layout != "voluson":
         return []
     shares = ((0.86, 0.09, 1.0, 0.27), (0.0, 0.0, 0.055, 1.0))  # settings; grey bar and ruler
-    return [tuple(round(v * side) for v, side in zip(box, image.size * 2, strict=True)) for box in shares]
+    wide, high = image.size
+    return [(round(x0 * wide), round(y0 * high), round(x1 * wide), round(y1 * high)) for x0, y0, x1, y1 in shares]
 
 
 def _gradient(image: Image.Image, box: Box, top: tuple, bottom: tuple) -> None:
@@ -68,15 +69,18 @@ def _voluson(
     s = image.width / 800
     dark, light = (22, 25, 29), (52, 57, 62)
 
-    def px(*values: float) -> Box:
-        return tuple(round(v * s) for v in values)
+    def at(x: float, y: float) -> tuple[int, int]:
+        return round(x * s), round(y * s)
+
+    def px(x0: float, y0: float, x1: float, y1: float) -> Box:
+        return (*at(x0, y0), *at(x1, y1))
 
     short = machine.model.split()[-1]
     _gradient(image, px(0, 13, 51, 60), light, dark)
-    draw.text(px(25, 14), "Voluson", font=font("DejaVuSans", round(9 * s)), fill=HEADER_TEXT, anchor="ma")
+    draw.text(at(25, 14), "Voluson", font=font("DejaVuSans", round(9 * s)), fill=HEADER_TEXT, anchor="ma")
     draw.ellipse(px(10, 29, 30, 49), outline=(205, 205, 205))
-    draw.text(px(20, 39), "GE", font=font("DejaVuSerif-Italic", round(9 * s)), fill=(205, 205, 205), anchor="mm")
-    draw.text(px(33, 39), short, font=font("DejaVuSans", round(9 * s)), fill=HEADER_TEXT, anchor="lm")
+    draw.text(at(20, 39), "GE", font=font("DejaVuSerif-Italic", round(9 * s)), fill=(205, 205, 205), anchor="mm")
+    draw.text(at(33, 39), short, font=font("DejaVuSans", round(9 * s)), fill=HEADER_TEXT, anchor="lm")
     for box in ((326, 13, 469, 36), (470, 13, 539, 36), (127, 37, 787, 60)):
         _gradient(image, px(*box), light, dark)
     for x in (325, 469, 539, 611, 696):
@@ -94,7 +98,7 @@ def _voluson(
         (131, 48, f"{study.patient_name}  GA={study.gestation}" if study.show_name else f"GA={study.gestation}", "lm"),
     ]
     for x, y, text, anchor in header:
-        draw.text(px(x, y), text, font=bold, fill=HEADER_TEXT, anchor=anchor)
+        draw.text(at(x, y), text, font=bold, fill=HEADER_TEXT, anchor=anchor)
     preset = str(rng.choice(["Routine", "2+3.Trim.", "Cardiac", "Fetal"]))
     settings = [preset, str(rng.choice(["Har-mid", "Har-low", "Har-high"])), f"Pwr  {rng.integers(80, 101)} %"]
     settings += [
@@ -104,14 +108,14 @@ def _voluson(
     ]
     small = font("DejaVuSans-Bold", round(10 * s))
     for k, text in enumerate([*settings, f"SRI II {rng.integers(2, 6)}"]):
-        draw.text(px(785, 61 + 13 * k), text, font=small, fill=SRI_TEXT if k == 6 else SETTING_TEXT, anchor="ra")
+        draw.text(at(785, 61 + 13 * k), text, font=small, fill=SRI_TEXT if k == 6 else SETTING_TEXT, anchor="ra")
     _gradient(image, px(1, 83, 10, 243), (226, 231, 248), (0, 0, 0))
     _ruler(draw, fan, depth_cm, 23 * s, s, side=1)
     focus = rng.uniform(0.4, 0.75) * image.height
     draw.polygon([(35 * s, focus - 4 * s), (39 * s, focus), (35 * s, focus + 4 * s)], outline=TICK)
-    x, y = _probe_mark(fan, 12 * s)
-    draw.ellipse((x - 7 * s, y - 7 * s, x + 7 * s, y + 7 * s), fill=(0, 200, 0))
-    draw.text((x, y), short[:2], font=font("DejaVuSans-Bold", round(7 * s)), fill=(0, 40, 0), anchor="mm")
+    mark_x, mark_y = _probe_mark(fan, 12 * s)
+    draw.ellipse((mark_x - 7 * s, mark_y - 7 * s, mark_x + 7 * s, mark_y + 7 * s), fill=(0, 200, 0))
+    draw.text((mark_x, mark_y), short[:2], font=font("DejaVuSans-Bold", round(7 * s)), fill=(0, 40, 0), anchor="mm")
 
 
 def _philips(

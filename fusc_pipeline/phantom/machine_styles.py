@@ -79,8 +79,10 @@ class Fan:
         y = np.arange(start, self.size[0], coarse, dtype=np.float32)[:, None] - np.float32(self.apex[1])
         shape = (y.shape[0], x.shape[1])
         # The angle's zero is straight down: y takes the place of x.
+        radius: np.ndarray
+        angle: np.ndarray
         radius, angle = cv2.cartToPolar(np.broadcast_to(y, shape).copy(), np.broadcast_to(x, shape).copy())
-        angle[angle > np.pi] -= 2 * np.pi
+        angle = np.where(angle > np.pi, angle - np.float32(2 * np.pi), angle)
         if step == 1:
             radius, angle = (cv2.resize(m, self.size[::-1], interpolation=cv2.INTER_LINEAR) for m in (radius, angle))
         return radius, angle

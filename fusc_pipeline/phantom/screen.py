@@ -118,7 +118,8 @@ def _type(
         colour = YELLOW  # white on bright tissue could not be read by anyone
     draw.multiline_text((x - left, y - top), text, font=face, fill=colour, spacing=3)
     taken.append(best)
-    return tuple(int(v) for v in best)
+    x0, y0, x1, y1 = (int(v) for v in best)
+    return x0, y0, x1, y1
 
 
 def _overlaps(a: Box, b: Box) -> bool:

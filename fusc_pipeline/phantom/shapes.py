@@ -63,7 +63,7 @@ def morph(own: Plane, neighbour: Plane, t: float) -> Plane:
             power = a.power ** (1 - t) * b.power**t
             mixed[name] = replace(a, points=points, power=power)
         else:
-            shape, presence = (a, 1 - t) if a is not None else (b, t)
+            shape, presence = (own[name], 1 - t) if a is not None else (neighbour[name], t)
             middle = shape.points.mean(0)
             mixed[name] = replace(shape, points=middle + (shape.points - middle) * presence**0.5, presence=presence)
     return mixed

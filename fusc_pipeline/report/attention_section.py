@@ -64,7 +64,8 @@ def attention_section(
     views = []
     for view in views_of(table):
         mine = f"{CLEANED}: {view}"
-        n = removal_audit.figure(table, SHARE, mine).n
+        found = removal_audit.figure(table, SHARE, mine)
+        n = found.n if found else 0
         views.append((view, f"{n:,}", ratio(SHARE, mine), ratio(SHARE, f"{UNCLEANED}: {view}"), ratio(EXCESS, mine)))
     return AttentionSection(text, good, classifiers, views, pictures)
 

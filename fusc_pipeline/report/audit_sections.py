@@ -47,11 +47,11 @@ def removal_section(
     table: pd.DataFrame, pictures: Sequence[AuditPicture], attention: AttentionSection | None = None
 ) -> RemovalSection:
     """From the rows of `schemas.INPAINTING_AUDIT`."""
-    either = removal_audit.figure(table, removal_audit.RESIDUAL, removal_audit.EITHER)
+    either = removal_audit.required(table, removal_audit.RESIDUAL, removal_audit.EITHER)
     readers = []
     for by in (*removal_audit.engines_of(table), removal_audit.EITHER):
-        word = removal_audit.figure(table, removal_audit.RESIDUAL, by)
-        faint = removal_audit.figure(table, removal_audit.FAINT, by)
+        word = removal_audit.required(table, removal_audit.RESIDUAL, by)
+        faint = removal_audit.required(table, removal_audit.FAINT, by)
         readers.append((_READERS.get(by, by), f"{word.n:,}", f"{word.count:,}", _span(word), f"{faint.count:,}"))
     if either.count:
         text = f"On {either.count} of {counted(either.n, 'cleaned frame')} a word can still be read: {_span(either)} %."
@@ -70,12 +70,13 @@ def removal_section(
 
 
 def _leak(table: pd.DataFrame) -> tuple[str, bool | None]:
-    leak = removal_audit.figure(table, removal_audit.LEAK, removal_audit.PROBE)
-    if leak.value is None:
-        return f"Whether repainted places still give the label away was {leak.detail}.", None
+    found = removal_audit.required(table, removal_audit.LEAK, removal_audit.PROBE)
     power = removal_audit.figure(table, removal_audit.POWER, removal_audit.UNCLEANED_PROBE)
+    leak, before = found.interval, power.interval if power else None
+    if leak is None or before is None:
+        return f"Whether repainted places still give the label away was {found.detail}.", None
     difference = f"{_points(leak.value)} ({_points(leak.low)} to {_points(leak.high)})"
-    if power.low <= 0:
+    if before.low <= 0:
         return (
             f"The probe is too weak here to say anything: it does not even read labels that were not removed. It found "
             f"a difference of {difference} percentage points.",
@@ -90,7 +91,7 @@ def _leak(table: pd.DataFrame) -> tuple[str, bool | None]:
     return (
         f"The repainted places do not give the label away: from them a small network tells the view no more often than "
         f"from elsewhere on the same frames, the difference being {difference} percentage points. Before cleaning it "
-        f"is {_points(power.value)}.",
+        f"is {_points(before.value)}.",
         True,
     )
 

@@ -108,12 +108,12 @@ def _labels(given: ReportInput, facts: Facts) -> list[Caveat]:
 
 
 def _chance(given: ReportInput, facts: Facts) -> list[Caveat]:
-    shown = given.shown
-    if shown is None or shown.n_clusters not in (given.chance or {}) or not facts.n_labelled_test:
+    shown, lines = given.shown, given.chance or {}
+    if shown is None or shown.n_clusters not in lines or not facts.n_labelled_test:
         return []
     mine = _pick(given.purity, shown.model, shown.n_clusters)
     reached = float(mine.loc[mine["seed"] == shown.seed, "cluster_purity"].iloc[0])
-    chance = given.chance[shown.n_clusters]["cluster_purity"]
+    chance = lines[shown.n_clusters]["cluster_purity"]
     if reached - chance > half_width(facts.n_labelled_test):
         return []
     text = (

@@ -97,7 +97,7 @@ def _shown_places(rows: pd.DataFrame, shown: str | None) -> list[tuple[str, dict
     if fitted.empty:
         return []
     models = list(dict.fromkeys(fitted["model"]))
-    model = next((name for name in (EXTERNAL.model, shown) if name in models), models[0])
+    model: str = next((name for name in (EXTERNAL.model, shown) if name and name in models), models[0])
     mine = fitted[fitted["model"] == model]
     nearest = mine.assign(away=(mine["n_clusters"] - EXTERNAL.n_clusters).abs())
     fit = nearest.sort_values(["away", "n_clusters", "seed"]).iloc[0]

@@ -96,7 +96,7 @@ def _write(file: BatchFile, member: Member, target: Path, limits: ArchiveLimits)
     written, why = 0, ""
     try:
         with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as out:
-            for chunk in member.chunks():
+            for chunk in member.chunks() if member.chunks else ():
                 if not written and (why := passed_over(member.name.replace("\\", "/"), chunk)):
                     break
                 if not written and _kind(chunk[:_BLOCK]):

@@ -43,14 +43,14 @@ class Claims:
 
 def read_claims(header: Dataset) -> Claims:
     """Raises RejectedScan `damaged` where rows or columns are missing or no numbers."""
-    sides = {name: whole_number(header, name) for name in ("Rows", "Columns")}
-    missing = [name for name, value in sides.items() if value is None]
-    if missing:
+    rows, columns = whole_number(header, "Rows"), whole_number(header, "Columns")
+    missing = [name for name, value in (("Rows", rows), ("Columns", columns)) if value is None]
+    if rows is None or columns is None:
         raise RejectedScan("damaged", f"{' and '.join(missing)} missing, or no number")
     photometric = text_of(header, "PhotometricInterpretation")
     return Claims(
-        sides["Rows"],
-        sides["Columns"],
+        rows,
+        columns,
         (photometric or "").upper(),
         whole_number(header, "SamplesPerPixel"),
         whole_number(header, "PlanarConfiguration"),

@@ -47,6 +47,11 @@ class Survey:
         self.combined |= int(np.bitwise_or.reduce(values, axis=None))
         self.first = values if self.first is None else self.first
 
+    def of_first(self) -> np.ndarray:
+        """The first frame's values; there is one before anything is decided."""
+        assert self.first is not None
+        return self.first
+
 
 def needs_survey(claims: Claims, allocated: int) -> bool:
     """Whether the depth cannot be told from the header alone."""
@@ -58,8 +63,9 @@ def decide_depth(claims: Claims, header: Dataset, survey: Survey, coded: int | N
 
     Raises RejectedScan where header and values contradict each other.
     """
-    width = 8 * survey.first.dtype.itemsize
-    colour = survey.first.ndim == 3
+    first = survey.of_first()
+    width = 8 * first.dtype.itemsize
+    colour = first.ndim == 3
     depth = _position(claims, width, survey, coded, notes)
     if colour:
         return depth
@@ -67,7 +73,7 @@ def decide_depth(claims: Claims, header: Dataset, survey: Survey, coded: int | N
     if claims.photometric == PALETTE:
         return Depth(depth.bits, depth.shift)
     if claims.signed == 1:
-        if evidence.has_sign(_cut_out(survey.first, depth), depth.bits):
+        if evidence.has_sign(_cut_out(first, depth), depth.bits):
             depth = Depth(depth.bits, depth.shift, signed=True)
         else:
             notes.append("the values are said to have a sign, but have none")
@@ -132,7 +138,7 @@ def _position(claims: Claims, width: int, survey: Survey, coded: int | None, not
         raise RejectedScan("unsupported_pixels", "HighBit and BitsStored leave out bits that the values use")
     above = survey.combined >> (shift + stored)
     if above and shift == 0 and stored < width:
-        _check_unused(survey.first, stored)
+        _check_unused(survey.of_first(), stored)
     return Depth(stored, shift)
 
 
@@ -169,7 +175,7 @@ def _is_inverted(claims: Claims, header: Dataset, survey: Survey, depth: Depth, 
     if claims.photometric in ("MONOCHROME2", PALETTE):
         return False
     # One sample, and a colour or nothing announced: a screen is mostly dark.
-    values = _cut_out(survey.first, depth)
+    values = _cut_out(survey.of_first(), depth)
     if float(np.median(values)) > (survey.combined >> depth.shift) / 2:
         raise RejectedScan("unsupported_pixels", "PhotometricInterpretation is missing or wrong for one sample")
     notes.append("the header names no grey scale; the lowest value is taken for black")
@@ -191,9 +197,9 @@ def _with_sign(values: np.ndarray, bits: int) -> np.ndarray:
 def _window_range(header: Dataset, depth: Depth) -> tuple[float, float]:
     """The output range of pydicom's `apply_windowing`: that of the stored type, rescaled."""
     bits = int(header.BitsStored)
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if depth.signed else (0, (1 << bits) - 1)
+    ends = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if depth.signed else (0, (1 << bits) - 1)
     slope, intercept = float(header.get("RescaleSlope") or 1), float(header.get("RescaleIntercept") or 0)
-    low, high = sorted((low * slope + intercept, high * slope + intercept))
+    low, high = sorted(end * slope + intercept for end in ends)
     if not high > low:
         raise RejectedScan("damaged", "a rescale slope of zero")
     return low, high

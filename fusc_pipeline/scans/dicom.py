@@ -5,7 +5,7 @@ pydicom's exceptions and warnings quote attribute values, which name patients: n
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from fusc_pipeline.scans.depth import Depth, Survey, decide_depth, needs_survey,
 from fusc_pipeline.scans.encapsulated import Pieces, codestreams, read_fragments, read_pieces, run_lengths
 from fusc_pipeline.scans.frame_content import content_from_dicom
 from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet
-from fusc_pipeline.scans.header import Header, read_header
+from fusc_pipeline.scans.header import Header, PixelElement, read_header
 from fusc_pipeline.scans.layout import Layout, as_rgb, count_note, decide_colours, native_layout
 from fusc_pipeline.scans.machines import machine_name
 from fusc_pipeline.scans.region import mm_per_px_from_dicom, region_from_dicom
@@ -97,7 +97,7 @@ def _check_kind(header: Header) -> None:
         raise RejectedScan("unsupported_encoding", syntax.name if syntax.is_transfer_syntax else "a private encoding")
 
 
-def _frames_of(header: Header, claims: Claims, limits: ReadLimits) -> "Sequence[np.ndarray]":
+def _frames_of(header: Header, claims: Claims, limits: ReadLimits) -> "_Native | _Coded":
     """The frames that the pixel data hold, decoded when they are asked for. Raises RejectedScan."""
     pixels, syntax = header.pixels, header.syntax
     if pixels is None:
@@ -105,19 +105,19 @@ def _frames_of(header: Header, claims: Claims, limits: ReadLimits) -> "Sequence[
     if syntax.is_encapsulated:
         if pixels.length is not None:
             raise RejectedScan("damaged", "a compressed syntax, but the pixel data is not in fragments")
-        return _Coded(header, claims, limits)
+        return _Coded(header, pixels, claims, limits)
     if pixels.length is None:
         raise RejectedScan("damaged", "an uncompressed syntax, but the pixel data is in fragments")
     if not pixels.length:
         raise RejectedScan("empty_picture")
-    return _Native(header, claims)
+    return _Native(header, pixels, pixels.length, claims)
 
 
 class _Native:
     """Frames of uncompressed pixel data. Nothing beyond the element's declared length is read."""
 
-    def __init__(self, header: Header, claims: Claims) -> None:
-        self._stream, self._pixels = header.stream, header.pixels
+    def __init__(self, header: Header, pixels: PixelElement, length: int, claims: Claims) -> None:
+        self._stream, self._pixels = header.stream, pixels
         # Bytes in 16-bit words, which big-endian files turn around (PS3.5 annex A.3).
         words = header.syntax == ExplicitVRBigEndian and self._pixels.vr == "OW"
         if words and claims.allocated is None:
@@ -130,7 +130,7 @@ class _Native:
             raise RejectedScan("damaged", "an uncompressed syntax, but the pixel data holds a compressed picture")
         big_endian = header.syntax == ExplicitVRBigEndian
         self._layout: Layout = native_layout(claims, self._present, self.read, big_endian, header.notes)
-        if self._pixels.present < self._pixels.length:
+        if self._pixels.present < length:
             header.notes.append("the file ends before the pixel data's declared end")
         self.allocated, self.coded_bits = self._layout.allocated, None
 
@@ -156,10 +156,10 @@ class _Native:
 class _Coded:
     """Frames of encapsulated pixel data: every codestream is one, whatever the offset table or the count says."""
 
-    def __init__(self, header: Header, claims: Claims, limits: ReadLimits) -> None:
+    def __init__(self, header: Header, pixels: PixelElement, claims: Claims, limits: ReadLimits) -> None:
         self._stream, self._syntax, self._size = header.stream, header.syntax, claims.size
         self._claims, self._notes = claims, header.notes
-        self._stream.seek(header.pixels.offset)
+        self._stream.seek(pixels.offset)
         fragments, proper = read_fragments(self._stream)
         if not fragments:
             raise RejectedScan(
@@ -228,7 +228,7 @@ def _depth(header: Header, claims: Claims, frames: Any, indices: list[int]) -> D
     dataset = header.dataset
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = frames.allocated, depth.bits, depth.bits - 1
     dataset.PixelRepresentation = int(depth.signed)
-    if survey.first.ndim == 2:
+    if survey.of_first().ndim == 2:
         known = claims.photometric if claims.photometric in GREY | {PALETTE} else "MONOCHROME2"
         dataset.PhotometricInterpretation, dataset.SamplesPerPixel = known, 1
     return depth

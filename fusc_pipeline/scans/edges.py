@@ -121,17 +121,16 @@ def fit_arc(
     if centre is not None:
         radii = np.unique(np.round(np.hypot(x[usable] - centre[0], y[usable] - centre[1]) * 2) / 2)
         radii = radii[radii <= max_radius]
-        circles = np.full(len(radii), centre[0]), np.full(len(radii), centre[1]), radii
+        cx, cy, radius = np.full(len(radii), centre[0]), np.full(len(radii), centre[1]), radii
     else:
-        circles = _circles(x, y, _triples(usable), max_radius)
-    cx, cy, radius = circles
+        cx, cy, radius = _circles(x, y, _triples(usable), max_radius)
     if len(radius) == 0:
         return None
     # (trials, N): squared distance of each point from each centre, less the circle's squared radius.
     beyond = _product(
         [np.ones_like(cx), -2 * cx, -2 * cy, cx**2 + cy**2 - radius**2], [x**2 + y**2, x, y, np.ones_like(x)]
     )
-    near, far = (np.float32(2 * radius * px)[:, None] for px in (_INLIER_PX, _OUTSIDE_PX))
+    near, far = ((2 * radius * px).astype(np.float32)[:, None] for px in (_INLIER_PX, _OUTSIDE_PX))
     on_arc = np.abs(beyond - np.float32(_INLIER_PX**2)) <= near
     on_arc &= free & (y > cy[:, None])
     # Inside is nearer to the centre than the lower end, farther than the upper one.

@@ -3,7 +3,7 @@
 import io
 import lzma
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _XZ_MEMORY = 256 << 20
 _RAW_CHUNK = 1 << 16
@@ -75,7 +75,7 @@ class Xz(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:
         while True:
             if self._unpacker.eof:
                 self._rest = self._unpacker.unused_data.lstrip(b"\0") or self._raw.read(_RAW_CHUNK).lstrip(b"\0")

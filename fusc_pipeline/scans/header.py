@@ -43,7 +43,7 @@ TAGS = [
 ]  # fmt: skip
 _SEQUENCES = frozenset({"SequenceOfUltrasoundRegions", "ModalityLUTSequence"})
 # All of them but sequences: those are left out of a header that is written wrong.
-_WANTED = frozenset(tag_for_keyword(keyword) for keyword in TAGS if keyword not in _SEQUENCES)
+_WANTED = frozenset(tag for keyword in TAGS if keyword not in _SEQUENCES and (tag := tag_for_keyword(keyword)))
 _PIXEL_DATA, _FLOATING = 0x7FE00010, (0x7FE00008, 0x7FE00009)
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 # The first element of a data set without a head: (0008,00xx), of these, with a short value of plain text.
@@ -112,7 +112,7 @@ def read_header(delivered: BinaryIO, max_bytes: int) -> Header:
     notes: list[str] = []
     stream, announced = _with_head(delivered, max_bytes, notes)
     try:
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
+        dataset: Dataset = pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=TAGS, force=True)
     except MemoryError:
         raise RejectedScan("damaged", "an attribute longer than any file") from None
     except (OSError, EOFError, ValueError, NameError, struct.error, RecursionError):
@@ -166,7 +166,7 @@ def _encoding_of(dataset: Dataset) -> tuple[bool, bool]:
         element = dataset.get_item(tag)
         if isinstance(element, RawDataElement):
             return element.is_implicit_VR, element.is_little_endian
-    return implicit, little
+    return bool(implicit), bool(little)
 
 
 def _mentions_pixels(stream: BinaryIO) -> bool:

@@ -14,11 +14,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from fusc_pipeline.base.errors import BadSetting
 from fusc_pipeline.scans.forward import Forward, Stop, Xz
@@ -53,7 +53,7 @@ _READ_ERRORS = (
 
 
 # How each kind of tar is unpacked; all of them by pieces of a bounded size.
-_UNPACKERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+_UNPACKERS: dict[str, Callable[[BinaryIO], AbstractContextManager[Any]]] = {
     "tar": nullcontext,
     "tar.gz": lambda raw: gzip.GzipFile(fileobj=raw, mode="rb"),
     "tar.bz2": lambda raw: bz2.BZ2File(raw, "rb"),
@@ -222,7 +222,7 @@ def _tar_members(stack: ExitStack, raw: BinaryIO, kind: str, limits: ArchiveLimi
     forward = Forward(stream, watch, _LONGEST_HEADER)
     with tarfile.open(fileobj=forward, mode="r:") as archive:
         while (entry := archive.next()) is not None:
-            archive.members = []  # tarfile keeps every entry it has seen
+            cast(Any, archive).members = []  # tarfile keeps every entry it has seen
             if not entry.isdir():
                 yield Member(entry.name, entry.size, _tar_refused(entry, limits), partial(_tar_chunks, archive, entry))
     if any(forward.last):
@@ -243,7 +243,10 @@ def _tar_refused(entry: tarfile.TarInfo, limits: ArchiveLimits) -> str | None:
 def _tar_chunks(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> Iterator[bytes]:
     """Errors concern the whole archive: nothing after them can be found."""
     try:
-        with archive.extractfile(entry) as stream:
+        stream = archive.extractfile(entry)
+        if stream is None:  # no file; `_tar_refused` has refused it
+            return
+        with stream:
             while chunk := stream.read(_CHUNK):
                 yield chunk
     except _READ_ERRORS as error:

@@ -92,10 +92,12 @@ def size_now(file: BatchFile) -> int:
 
 def row_rejection(row: BadRow, data_set: DataSet, keys: KeyRing, report: Report) -> Rejection:
     """A row of the data set's table, refused as if it were a file of the table's size."""
-    table = BatchFile(Path(), data_set.table, row.reason, data_set.table_bytes, found=row.found)
-    file_key = keys.keyed("file", b"\0".join((os.fsencode(data_set.table), b"row", str(row.line).encode())))
-    report.names[file_key] = f"{data_set.table} line {row.line}: {row.name}"
-    return rejection(table, file_key, data_set.table_sha256, table.size, RejectedScan(row.reason, row.found))
+    path, sha256 = data_set.table, data_set.table_sha256
+    assert path is not None and sha256 is not None  # a row is of a table
+    table = BatchFile(Path(), path, row.reason, data_set.table_bytes, found=row.found)
+    file_key = keys.keyed("file", b"\0".join((os.fsencode(path), b"row", str(row.line).encode())))
+    report.names[file_key] = f"{path} line {row.line}: {row.name}"
+    return rejection(table, file_key, sha256, data_set.table_bytes, RejectedScan(row.reason, row.found))
 
 
 def without_duplicates(

@@ -160,7 +160,7 @@ class Outline:
 
     def _flat(self, row: int) -> bool:
         """Whether the support ends in this row along a straight cut."""
-        return np.count_nonzero(self.reach[row]) > 0.35 * np.count_nonzero(self.reach.any(0))
+        return bool(np.count_nonzero(self.reach[row]) > 0.35 * np.count_nonzero(self.reach.any(0)))
 
     def _meet_x(self, side: Side | None, arc: Arc, border: float, guess: float) -> float:
         """Column where an end meets a side, or, without that side, where the end was last seen towards the border."""
@@ -193,7 +193,7 @@ class Outline:
         near_support = cv2.dilate(self.reach, _NEAR)[y, x] > 0
         seen = float(np.mean(at_border | near_support))
         lit = float(self.support[mask].mean())
-        outside = float(np.count_nonzero(self.support[~mask]) / max(np.count_nonzero(self.support), 1))
+        outside = int(np.count_nonzero(self.support[~mask])) / max(int(np.count_nonzero(self.support)), 1)
         return round(seen * min(1.0, lit / 0.5) * max(0.0, 1.0 - 3.0 * outside), 4)
 
 
@@ -213,7 +213,7 @@ def _agreeing_sides(
     """
     if lower is None:
         return left, right
-    pointing = [side for side in (left, right) if side is not None and abs(side.x_at(lower.cy) - lower.cx) <= 6]
+    pointing = [side for side in (left, right) if side is not None and abs(float(side.x_at(lower.cy)) - lower.cx) <= 6]
     if len(pointing) != 1 or abs(pointing[0].slope) < 0.1:
         return left, right
     other = mirrored(pointing[0], lower.cx)

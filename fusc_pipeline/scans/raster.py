@@ -5,10 +5,12 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fusc_pipeline.scans.frames import Frame, ReadLimits, RejectedScan, as_grey_if_equal, quiet, to_eight_bits
 from fusc_pipeline.scans.stacks import read_stack
@@ -141,7 +143,8 @@ def _pages(image: Image.Image, limits: ReadLimits, notes: list[str]) -> list[int
 
 def _is_reduced(image: Image.Image, number: int, first: tuple[int, int], limits: ReadLimits) -> bool:
     """Whether this page is said to be a reduced copy, or looks like the first one made smaller."""
-    if image.tag_v2.get(_NEW_SUBFILE_TYPE, 0) & 1 or image.tag_v2.get(_SUBFILE_TYPE) == _REDUCED:
+    tags = cast(TiffImageFile, image).tag_v2
+    if tags.get(_NEW_SUBFILE_TYPE, 0) & 1 or tags.get(_SUBFILE_TYPE) == _REDUCED:
         return True
     size = image.size
     shrunk = size[0] < first[0] and abs(size[0] * first[1] - size[1] * first[0]) <= max(first)
@@ -181,7 +184,7 @@ def _to_uint8(image: Image.Image, white_zero: bool, notes: list[str]) -> np.ndar
         return np.asarray(image.convert("RGB"))
     if mode in _ALPHA_MODES or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        if not rgba.getextrema()[3][1]:
+        if not rgba.getchannel("A").getextrema()[1]:
             # A converter that knows no alpha leaves it at 0 everywhere: then the colours are the picture.
             notes.append("wholly transparent; shown by its colours")
             return np.asarray(rgba)[..., :3]

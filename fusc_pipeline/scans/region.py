@@ -46,11 +46,12 @@ def picture_boxes(header: Dataset, shape: tuple[int, int]) -> list[Box]:
 
 def region_kinds(header: Dataset, shape: tuple[int, int]) -> set[tuple[int, int]]:
     """(Region Spatial Format, Region Data Type) of every region within the frame, pictures or not; -1: not given."""
-    kinds = set()
+    kinds: set[tuple[int, int]] = set()
     for item in header.get("SequenceOfUltrasoundRegions") or []:
         if _clipped(item, shape) is not None:
             numbers = (_number(item, name) for name in ("RegionSpatialFormat", "RegionDataType"))
-            kinds.add(tuple(-1 if number is None else int(number) for number in numbers))
+            spatial, data = (-1 if number is None else int(number) for number in numbers)
+            kinds.add((spatial, data))
     return kinds
 
 
@@ -74,10 +75,10 @@ def _picture_items(header: Dataset, shape: tuple[int, int]) -> list[tuple[Box, D
 def _clipped(item: Dataset, shape: tuple[int, int]) -> Box | None:
     height, width = shape
     names = ("MinX0", "MinY0", "MaxX1", "MaxY1")
-    corners = [_number(item, f"RegionLocation{name}") for name in names]
-    if any(corner is None for corner in corners):
+    corners = [corner for name in names if (corner := _number(item, f"RegionLocation{name}")) is not None]
+    if len(corners) < len(names):
         return None
-    x0, y0, x1, y1 = (int(corner) for corner in corners)
+    x0, y0, x1, y1 = map(int, corners)
     if x1 + 1 > width * (1 + _OVERHANG) + 1 or y1 + 1 > height * (1 + _OVERHANG) + 1:
         return None
     # DICOM's last row and column belong to the region; a box's do not.

@@ -6,10 +6,11 @@ ImageJ manual, "TIFF": the description begins with "ImageJ=" and says "images=N"
 import os
 import re
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fusc_pipeline.scans import evidence
 from fusc_pipeline.scans.frames import RejectedScan
@@ -45,7 +46,7 @@ def read_stack(image: Image.Image, stream: BinaryIO) -> Stack | None:
     Raises RejectedScan `truncated` for a file that ends within it, `damaged` where what lies behind the first picture
     is none.
     """
-    tags = image.tag_v2
+    tags = cast(TiffImageFile, image).tag_v2
     found = re.match(r"ImageJ=.*?^images=(\d{1,9})\s*$", str(tags.get(_DESCRIPTION, "")), re.DOTALL | re.MULTILINE)
     frames = int(found.group(1)) if found else 1
     samples, bits = tags.get(_SAMPLES, 1), set(tags.get(_BITS, (1,)))

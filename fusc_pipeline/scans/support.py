@@ -3,6 +3,8 @@
 The outline is `outline`'s.
 """
 
+from typing import Any, cast
+
 import cv2
 import numpy as np
 
@@ -125,7 +127,7 @@ def find_faint(
     """
     if black > _MAX_BLACK:
         return np.zeros_like(support)
-    raised = cv2.compare(grey, black + _SPECK_RISE, cv2.CMP_GT)
+    raised = cv2.compare(grey, cast(Any, black + _SPECK_RISE), cv2.CMP_GT)
     raised = (cv2.resize(raised, work.shape[::-1], interpolation=cv2.INTER_AREA) > _SPECK_COVER).astype(np.uint8)
     # The image is brightest at the probe: nothing is supposed above what is lit, where names are written.
     raised[: max(between[0], int(np.flatnonzero(support.any(1))[0]))] = 0

@@ -185,7 +185,7 @@ class _Cross:
 
 def _crosses(grey: np.ndarray, thin: np.ndarray, fan: np.ndarray) -> list[_Cross]:
     """Crosses of thin arms, upright or slanted: every pixel of four arms is bright, what lies between them is not."""
-    found = []
+    found: list[_Cross] = []
     for slanted in (False, True):
         least = cv2.erode(thin, _arms(_ARMS[0], slanted), borderType=cv2.BORDER_CONSTANT, borderValue=0)
         peaks = (least >= _ARM_LEVELS) & (least == cv2.dilate(least, np.ones((5, 5), np.uint8))) & fan

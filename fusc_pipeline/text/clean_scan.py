@@ -131,7 +131,8 @@ def remove_and_check(
     """
     from fusc_pipeline.text.removal import remove_text
 
-    found, blocks = list(words), []
+    found = list(words)
+    blocks: list[Word] = []
     x0, y0, x1, y1 = fan.box
     places = [_moved(place, -x0, -y0) for word in words for place in _where_it_stood(word, fan.mask)]
     for repairs in range(MOST_REPAIRS + 1):

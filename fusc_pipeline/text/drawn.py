@@ -6,6 +6,8 @@ on even black. This holds for grey overlay on grey tissue, lighter or darker, as
 between; where it does, `ink`'s other rules remain.
 """
 
+from typing import Any, cast
+
 import cv2
 import numpy as np
 
@@ -72,7 +74,7 @@ def _is_speckle(marks: np.ndarray, fan: np.ndarray) -> bool:
     cells = (max(1, fan.shape[1] // _CELL), max(1, fan.shape[0] // _CELL))
     held, counted = (cv2.resize(mask.astype(np.float32), cells, interpolation=cv2.INTER_AREA) for mask in (marks, fan))
     inside = counted > 0.5
-    return np.count_nonzero((held > 0) & inside) > _EVERYWHERE * np.count_nonzero(inside)
+    return bool(np.count_nonzero((held > 0) & inside) > _EVERYWHERE * np.count_nonzero(inside))
 
 
 def _is_enlarged(grey: np.ndarray) -> bool:
@@ -109,12 +111,13 @@ def _sharp_marks(grey: np.ndarray) -> np.ndarray:
     number[pixels] = np.arange(len(pixels))
     neighbours = [pixels + shift for shift in (1, width, -1, -width)]
     steps = [cv2.absdiff(own, level[there]).ravel() for there in neighbours]
-    first, second = [], []
+    left: list[np.ndarray] = []
+    right: list[np.ndarray] = []
     for there, step in zip(neighbours[:2], steps[:2], strict=True):
         equal = np.flatnonzero((step == 0) & (near[there] == 1))
-        first.append(equal)
-        second.append(number[there[equal]])
-    first, second = np.concatenate(first), np.concatenate(second)
+        left.append(equal)
+        right.append(number[there[equal]])
+    first, second = np.concatenate(left), np.concatenate(right)
     links = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(pixels), len(pixels)))
     count, labels = connected_components(links, directed=False)
 
@@ -169,10 +172,11 @@ def _near_ends(grey: np.ndarray) -> np.ndarray:
     ends = np.zeros(grey.shape, np.uint8)
     for here, there in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
         step = cv2.absdiff(grey[here], grey[there])
-        dark = cv2.compare(cv2.min(grey[here], grey[there]), _BLACK, cv2.CMP_LE)
-        end = cv2.compare(step, _STEP, cv2.CMP_GE) | (cv2.compare(step, _BLACK_STEP, cv2.CMP_GE) & dark)
-        ends[here] |= end
-        ends[there] |= end
+        dark = cv2.compare(cv2.min(grey[here], grey[there]), cast(Any, _BLACK), cv2.CMP_LE)
+        on_black = cv2.bitwise_and(cv2.compare(step, cast(Any, _BLACK_STEP), cv2.CMP_GE), dark)
+        end = cv2.bitwise_or(cv2.compare(step, cast(Any, _STEP), cv2.CMP_GE), on_black)
+        for side in (here, there):
+            ends[side] = cv2.bitwise_or(ends[side], end)
     return cv2.dilate(ends & 1, np.ones((_REACH, _REACH), np.uint8))
 
 
@@ -181,7 +185,7 @@ def _light_on_black(grey: np.ndarray) -> np.ndarray:
     light = cv2.morphologyEx((grey >= _LIGHT).view(np.uint8), cv2.MORPH_CLOSE, np.ones((1, _LETTER_GAP), np.uint8))
     black = (grey <= _BLACK).view(np.uint8)
     found = np.zeros(grey.shape, bool)
-    close = cv2.dilate(black, np.ones((5, 5), np.uint8)) & light
+    close = cv2.bitwise_and(cv2.dilate(black, np.ones((5, 5), np.uint8)), light)
     if not close.any():
         return found
     _, labels, stats, _ = cv2.connectedComponentsWithStats(light, connectivity=8)

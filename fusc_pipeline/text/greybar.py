@@ -47,13 +47,13 @@ def _ramps(column: np.ndarray) -> list[tuple[int, int]]:
         if start <= last:
             continue
         # From the brightest row near the jump on, while it goes down.
-        first = int(start + np.argmax(column[start : start + 12]))
+        first = int(start + int(np.argmax(column[start : start + 12])))
         fading = np.minimum.accumulate(column[first : first + _LENGTH[1]])
         up = np.flatnonzero(column[first : first + len(fading)] > fading + _UNEVEN)
         length = int(up[0]) if len(up) else len(fading)
         dark = np.flatnonzero(fading[:length] <= 6)
         length = min(length, int(dark[0]) + 1 if len(dark) else length)
-        last = start + 10
+        last = int(start) + 10
         if length < _LENGTH[0]:
             continue
         levels = column[first : first + length]

@@ -85,7 +85,7 @@ def find_ink(
     mask |= _marks(grey) | find_calipers(grey, fan) | (find_panels(grey) & (flow == 0))
     mask |= find_grey_bars(grey) | find_rulers(grey, fan)
     mask &= fan
-    return Ink(mask, float(np.count_nonzero(coloured) / max(1, np.count_nonzero(fan))))
+    return Ink(mask, int(np.count_nonzero(coloured)) / max(1, int(np.count_nonzero(fan))))
 
 
 def _lines(drawn: np.ndarray) -> list[Word]:

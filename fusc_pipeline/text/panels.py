@@ -4,6 +4,7 @@ They are even along a row, exactly; speckle never is. Strokes and marks are `ink
 """
 
 import itertools
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ def find_panels(grey: np.ndarray) -> np.ndarray:
     equal = np.zeros(grey.shape, np.uint8)
     equal[:, 1:] = (grey[:, 1:] == grey[:, :-1]) & (grey[:, 1:] >= low) & (grey[:, 1:] < high)
     # An opening keeps runs of _RUN - 1 equal steps; the left end of a run is one pixel further left.
-    runs = cv2.morphologyEx(equal, cv2.MORPH_OPEN, np.ones((1, _RUN - 1), np.uint8))
+    runs: np.ndarray = cv2.morphologyEx(equal, cv2.MORPH_OPEN, np.ones((1, _RUN - 1), np.uint8))
     runs[:, :-1] |= runs[:, 1:]
     found = _grey_bars(grey, runs)
     # Lines of type cut a panel into strips.
@@ -86,7 +87,7 @@ def find_black_plates(grey: np.ndarray, fan: np.ndarray) -> list[tuple[int, int,
         return []
     inside = grey[top : top + height, left : left + width]
     black = cv2.inRange(inside, 0, _BLACK)
-    lit = cv2.compare(inside, _BLACK + _PLATE_STEP // 2, cv2.CMP_GT)
+    lit = cv2.compare(inside, cast(Any, _BLACK + _PLATE_STEP // 2), cv2.CMP_GT)
     found = []
     sides, ends = (
         (_edges(black, lit, 1), _edges(black, lit, -1)),

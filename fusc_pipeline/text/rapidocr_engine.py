@@ -138,8 +138,8 @@ class RapidOcrEngine:
         crops = [upright(pixels[y0:y1, x0:x1], angle) for x0, y0, x1, y1, angle in kept]
         colour = [cv2.cvtColor(crop, cv2.COLOR_GRAY2BGR if crop.ndim == 2 else cv2.COLOR_RGB2BGR) for crop in crops]
         return [
-            Word(*box, text.strip(), float(confidence), angle)
-            for (*box, angle), (text, confidence) in zip(kept, self._recognise(colour), strict=True)
+            Word(x0, y0, x1, y1, text.strip(), float(confidence), angle)
+            for (x0, y0, x1, y1, angle), (text, confidence) in zip(kept, self._recognise(colour), strict=True)
             if text.strip() and confidence >= self.min_confidence
         ]
 

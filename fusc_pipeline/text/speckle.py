@@ -118,7 +118,7 @@ def _fill(
                 _fill(image, part, at, mean, ratio, strength, share, source, rng)
         return
     here = np.s_[y : y + height, x : x + width]
-    new_texture = 0.0
+    new_texture: float | np.ndarray = 0.0
     if shift is not None:
         there = np.s_[y + shift[0] : y + shift[0] + height, x + shift[1] : x + shift[1] + width]
         new_texture = ratio[there] - 1

@@ -26,8 +26,14 @@ def serve(instance_ref: str, socket: str, host: str, port: int, page: Path, rule
 
     with guarded_app(instance_ref, socket, page, rules, read_only) as app:
         # Open pages hold web sockets for as long as they are open; they need not keep us.
-        limits = {"timeout_graceful_shutdown": _STOPPING_SECONDS, "server_header": False}
-        uvicorn.run(app, host=host, port=port, log_level="warning", **limits)
+        uvicorn.run(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            timeout_graceful_shutdown=_STOPPING_SECONDS,
+            server_header=False,
+        )
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.defs.engine.check import WARN, CheckedVersion, Finding, check, finding
 from fusc_pipeline.defs.evaluation.external import PREDICTIONS
 
@@ -53,13 +52,10 @@ def external_predictions_are_sound(made: CheckedVersion) -> Finding:
 
 
 def _figure(made: CheckedVersion, measure: str, by: str) -> "Figure":
-    """A row of the audit's table; every audit writes it."""
-    from fusc_pipeline.audits.removal_audit import figure
+    """A row of the audit's table."""
+    from fusc_pipeline.audits.removal_audit import required
 
-    found = figure(made.table().to_pandas(), measure, by)
-    if found is None:
-        raise BadInput(f"inpainting_audit has no row {measure} of {by}; materialise it again")
-    return found
+    return required(made.table().to_pandas(), measure, by)
 
 
 @check("inpainting_audit", blocking=True)
