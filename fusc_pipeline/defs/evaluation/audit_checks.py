@@ -100,8 +100,9 @@ def labels_do_not_leak(made: CheckedVersion) -> Finding:
 def attention_is_not_on_former_text(made: CheckedVersion) -> Finding:
     """A view classifier looks at places where text was no more than at other places of the fan."""
     from fusc_pipeline.audits.attention_rows import CLEANED, EXCESS, UNCLEANED
+    from fusc_pipeline.audits.removal_audit import figure
 
-    found, before = _figure(made, EXCESS, CLEANED), _figure(made, EXCESS, UNCLEANED)
+    found, before = _figure(made, EXCESS, CLEANED), figure(made.table().to_pandas(), EXCESS, UNCLEANED)
     tolerated = made.record.config["tolerated_attention"]
     if (excess := found.interval) is None:
         return finding(True, "", measured=found.detail)
@@ -112,7 +113,7 @@ def attention_is_not_on_former_text(made: CheckedVersion) -> Finding:
         "may tell views by traces of their names, and clustering may too. Look at the attention-*.png in "
         f"{made.folder}. If traces can be seen, raise burned_in_text.canvas and run again; if "
         "text lay over the anatomy itself, set inpainting_audit.tolerated_attention.",
-        measured="yes" if before.low and before.low > 1 else "weakly: nor is text looked at before cleaning",
+        measured="yes" if before and before.low and before.low > 1 else "weakly: nor is text looked at before cleaning",
         excess=excess.value,
         frames=found.n,
     )
