@@ -28,12 +28,11 @@ def _arrivals(arguments: argparse.Namespace) -> None:
     from fusc_pipeline.host.places import check_data_root
     from fusc_pipeline.operations.arrivals import ArrivalRules, look, looking, standing
     from fusc_pipeline.scans.files import printable
-    from fusc_pipeline.scans.identity import load_key
 
     check_data_root(write=True)  # it takes its turn with the sensor
     resource = StoreResource()
     store, inbox = resource.get(), resource.inbox()
-    keys = load_key(inbox.private / "hmac.key")
+    keys = inbox.keys()
     with looking(inbox) as memory:
         seen = look(inbox, keys, lambda batch: standing(store, batch), memory, ArrivalRules.from_environment())
         if arguments.look:

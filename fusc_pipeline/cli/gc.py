@@ -14,7 +14,6 @@ from pathlib import Path
 import dagster as dg
 
 from fusc_pipeline.base.errors import BadSetting
-from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.base.words import named
 from fusc_pipeline.cli.status import Settings, State, batches_of, status
 from fusc_pipeline.defs.engine.resources import StoreResource
@@ -24,7 +23,7 @@ from fusc_pipeline.host.locks import exclusive, holder, taken
 from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.operations.presets import site_preset
 from fusc_pipeline.service.in_service import IN_SERVICE, entries, history_rows
-from fusc_pipeline.store.leftovers import PIXELS
+from fusc_pipeline.store.pixel_caches import PIXELS, pixel_cache, pixel_caches
 from fusc_pipeline.store.store import CURRENT, WHOLE, Record, Store
 
 DAY = 24 * 3600.0
@@ -149,7 +148,7 @@ def _versions(store: Store, keep: int) -> Iterator[Unneeded]:
     for asset, batch in store.slots():
         current = store.record(asset, batch)
         if current is None:
-            continue  # nothing is in use: whatever lies there was put there by a hand
+            continue  # nothing is in use: whatever lies there was put there by hand
         others = [r for r in store.versions(asset, batch) if r.fingerprint != current.fingerprint]
         for record in others[keep:]:
             if (asset, batch, record.fingerprint) not in used:
@@ -180,9 +179,9 @@ def _pixels(store: Store, site: Settings) -> Iterator[Unneeded]:
     sides = {config["image_size"] for config in configs if "image_size" in config}
     ways = {config["resize"] for config in configs if "resize" in config} | {"letterbox"}
     version = corpus.data_version if corpus else ""
-    wanted = {digest([version, side, way])[:16] for side in sides for way in ways}
-    for folder in (store.root / "work" / PIXELS).glob("[!.]*/"):
-        if folder.name not in wanted:
+    wanted = {pixel_cache(store, version, side, way) for side in sides for way in ways}
+    for folder in pixel_caches(store).glob("[!.]*/"):
+        if folder not in wanted:
             yield Unneeded(folder, "pixel cache out of use (it is made again when it is needed)", size_of(folder))
 
 

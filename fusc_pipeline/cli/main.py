@@ -149,7 +149,7 @@ def _init(arguments: argparse.Namespace) -> None:
         load_key()  # refuses one that is none
     inbox = _store().inbox()
     inbox.private.mkdir(parents=True, exist_ok=True, mode=0o700)
-    key = inbox.private / "hmac.key"
+    key = inbox.key_file
     with exclusive(inbox.root / "locks" / "init.lock", "fusc init"):
         made = not key.exists() and not given
         if made:

@@ -1,7 +1,7 @@
 """What stands, what would be made again and why: `fusc status`, by the very rule by which a run skips or works.
 
 Nothing is made or read but records and listings, and no torch is loaded. The words are `reasons`' part, printing is
-`verbs.upkeep`'s.
+`cli.upkeep`'s.
 """
 
 from collections.abc import Iterator, Mapping

@@ -25,6 +25,12 @@ _MODELS = {
 _ENCODERS = {"simclr": "SimCLR", "dino": "DINO"}
 
 
+def before_self_labelling(model: str) -> str | None:
+    """The model whose fits self-labelling continued to this one; None for a model that it did not make."""
+    before = model.removesuffix("_selflabel")
+    return before if before != model else None
+
+
 def model_words(model: str) -> ModelWords:
     """Words for a model's asset name such as `fusc_simclr_selflabel`; the bare name for one not known here."""
     parts = model.split("_")

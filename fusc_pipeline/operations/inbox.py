@@ -11,6 +11,7 @@ from pathlib import Path
 from fusc_pipeline.base.errors import BadInput
 from fusc_pipeline.host.atomic import replace_text
 from fusc_pipeline.scans.folder_content import folder_listing, read_content
+from fusc_pipeline.scans.identity import KeyRing, load_key
 
 
 class Inbox:
@@ -19,6 +20,11 @@ class Inbox:
     def __init__(self, root: Path):
         self.root = Path(root).absolute()
         self.private = self.root / "private"
+        self.key_file = self.private / "hmac.key"
+
+    def keys(self) -> KeyRing:
+        """The keys that patients, studies and files are hashed with. Raises BadSetting as `load_key` does."""
+        return load_key(self.key_file)
 
     def register(
         self,
@@ -105,7 +111,7 @@ class Inbox:
         The listing is empty when the folder changed meanwhile.
 
         folder: of a batch that is not registered yet. The hash is of delivered bytes: key it before it is written into
-        anything but the private folder. Raises as `scans.contents.read_content` does.
+        anything but the private folder. Raises as `scans.folder_content.read_content` does.
         """
         folder = folder or self.folder(batch)
         memo = self.private / "contents" / f"{batch}.json"

@@ -1,9 +1,9 @@
 """What a kill or a power loss leaves in Dagster's run history, found and mended: runs that seem to go on, slots of
-pools that nobody uses. What it leaves on the disk is `leftovers`' part.
+pools that nobody uses. What it leaves on the disk is `store.leftovers`' part.
 
 Dagster's own run monitoring cannot do it: its local launcher never asks whether a run's process lives, so such a run
 stays STARTED, and its GPU slot taken, until `max_runtime_seconds`. Here a run is dead when its process surely is: by
-the mark that the run carries (`defs.step`), else, in a history of this machine only, by the process numbers that
+the mark that the run carries (`run_marks`), else, in a history of this machine only, by the process numbers that
 Dagster wrote down. Never by age. A run of another machine is left alone.
 """
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from fusc_pipeline.base.views import PAPER_VIEW_SHARES
 from fusc_pipeline.base.words import counted, listed, tight
-from fusc_pipeline.evaluation.model_names import model_words
+from fusc_pipeline.evaluation.model_names import before_self_labelling, model_words
 from fusc_pipeline.evaluation.tables import percent
 from fusc_pipeline.report.facts import Facts
 from fusc_pipeline.report.inputs import ReportInput
@@ -127,8 +127,8 @@ def _self_labelling(given: ReportInput) -> list[Caveat]:
     """Self-labelling against the model it started from, on the test split: it may lose clusters and purity."""
     found = []
     for model in dict.fromkeys(given.purity["model"]):
-        before = model.removesuffix("_selflabel")
-        if before == model:
+        before = before_self_labelling(model)
+        if before is None:
             continue
         losses = []
         for k in sorted(given.purity.loc[given.purity["model"] == model, "n_clusters"].unique()):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fusc_pipeline.evaluation.model_names import before_self_labelling
 from fusc_pipeline.evaluation.tables import count, percent, summarise
 
 
@@ -158,9 +159,10 @@ def _our_row(model: str, paper: PaperRow | None, row: dict | None, after: str, n
 
 def _lost(model: str, fits: pd.DataFrame) -> str:
     """What self-labelling lost against the fits it started from, seed by seed: clusters, purity, or nothing."""
-    if not model.endswith("_selflabel") or not len(fits):
+    started = before_self_labelling(model)
+    if started is None or not len(fits):
         return ""
-    before = fits[fits["model"] == model.removesuffix("_selflabel")]
+    before = fits[fits["model"] == started]
     both = fits[fits["model"] == model].merge(before, on="seed", suffixes=("", "_before"))
     lost = [
         words

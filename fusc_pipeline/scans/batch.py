@@ -24,7 +24,7 @@ from fusc_pipeline.scans.fan import NoFan, find_fan
 from fusc_pipeline.scans.files import BatchFile, OwnFacts, file_key_of, list_files, validate_batch_key
 from fusc_pipeline.scans.frame_content import content_of_picture
 from fusc_pipeline.scans.frames import Box, Frame, ReadLimits, RejectedScan
-from fusc_pipeline.scans.identity import KeyRing, normalise_subject
+from fusc_pipeline.scans.identity import DEFAULT_SUBJECT_PATTERN, KeyRing, normalise_subject
 from fusc_pipeline.scans.outcomes import (
     KnownFiles,
     Outcome,
@@ -55,7 +55,6 @@ __all__ = [
     "validate_batch_key",
 ]
 
-DEFAULT_SUBJECT_PATTERN = r"(?i)(?<![a-z])(?:patient|subject|case|pat|sub)[-_ ]?\d+"
 
 _UID = re.compile(r"[0-9]+(?:\.[0-9]+){3,}")
 

@@ -34,6 +34,8 @@ _PLACEHOLDERS = re.compile(
 )
 _SUBJECT_WORD = re.compile(r"(?:patient|subject|case|pat|sub)(?=\d+$)")
 
+DEFAULT_SUBJECT_PATTERN = r"(?i)(?<![a-z])(?:patient|subject|case|pat|sub)[-_ ]?\d+"
+
 
 @dataclass(frozen=True)
 class KeyRing:

@@ -1,7 +1,7 @@
 """Whether a candidate is put in service. Pure: what happened so far, how the two compare, and the installation's rule.
 
-A person's word is never undone: a candidate is decided upon once, when it is new. What was kept out or rolled back from
-comes into service again by name only (`fusc promote NUMBER`), or by a rule that promotes everything.
+A person's decision is never undone: a candidate is decided upon once, when it is new. What was kept out or rolled back
+from comes into service again by name only (`fusc promote NUMBER`), or by a rule that promotes everything.
 """
 
 from collections.abc import Sequence

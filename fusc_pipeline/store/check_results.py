@@ -1,5 +1,5 @@
 """What checks said of one version of an output: kept beside it, so that a check runs once per version and a later run
-does not build on a version that failed. Which checks there are is `defs.checks`' part.
+does not build on a version that failed. Which checks there are is said in `defs`.
 """
 
 import json

@@ -16,11 +16,11 @@ from pathlib import Path
 from fusc_pipeline.host.atomic import settle, unsettled
 from fusc_pipeline.host.locks import taken
 from fusc_pipeline.host.processes import start_ticks
+from fusc_pipeline.store.pixel_caches import PIXELS
 from fusc_pipeline.store.store import WHOLE, Store
 
-PIXELS = "pixels"  # folder of pixel caches under work/
 MODELS_MADE_BY = ("model_in_service", WHOLE)  # the slot under whose lock `models/` is written
-# .x.tmp, .x.tmp-1234-ab12cd34, .x.old-1234-ab12cd34: what `atomic`, `checkpoints` and Parquet parts name what they are
+# .x.tmp, .x.tmp-1234-ab12cd34, .x.old-1234-ab12cd34: what `atomic` names, and earlier releases named, what they are
 # still writing; .x.old.ab12cd34 and, for folders, .x.ab12cd34: what earlier releases did.
 _TEMPORARY = re.compile(r"\..+(\.tmp|\.(tmp|old)-[\w-]+|\.old\.\w+)")
 _BUILDING = re.compile(r"\.[\w-]+\.[a-z0-9_]{8}")

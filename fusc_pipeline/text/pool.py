@@ -1,6 +1,6 @@
 """Reads the words of many frames in worker processes with a memory limit; no frame is lost to a dead worker.
 
-Knows engines only by a factory that makes one. Processes, order and limits are `guarded`'s part.
+Knows engines only by a factory that makes one. Processes, order and limits are `host.worker_pool`'s part.
 """
 
 from collections.abc import Callable, Iterable, Iterator

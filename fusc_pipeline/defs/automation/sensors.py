@@ -1,5 +1,5 @@
 """The sensor `new_scan_batches`: a folder that arrives in the inbox becomes a batch and its run. What counts as arrived
-is `arrivals`' part, whether it is tried again `attempts`', what happens on changed data `automation`'s.
+is `arrivals`' part, whether it is tried again `attempts`', what happens on changed data `changed_data`'s.
 """
 
 import json
@@ -13,7 +13,6 @@ from fusc_pipeline.defs.engine.partitions import SCAN_BATCH, scan_batches
 from fusc_pipeline.defs.engine.resources import StoreResource
 from fusc_pipeline.operations.arrivals import CHAIN, IN_PART, Arrival, ArrivalRules, Look, look, looking, standing
 from fusc_pipeline.operations.attempts import ARRIVAL_TAG, Attempt, batches_in_progress, next_attempt
-from fusc_pipeline.scans.identity import load_key
 from fusc_pipeline.store.store import Store
 
 SECONDS = 30
@@ -32,7 +31,7 @@ _NAMED = 8  # batches named in a tick's words; the rest is counted
 def new_scan_batches(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult | dg.SkipReason:
     files, inbox = store.get(), store.inbox()
     try:
-        rules, keys = ArrivalRules.from_environment(), load_key(inbox.private / "hmac.key")
+        rules, keys = ArrivalRules.from_environment(), inbox.keys()
         inbox.registered()  # refuses an entry that cannot be read
     except FuscError as refusal:
         return dg.SkipReason(str(refusal))

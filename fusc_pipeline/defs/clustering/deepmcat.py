@@ -129,4 +129,4 @@ def _predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images
     return result.predict_proba(plain_view(images.pixels, compute), len(images.ids), compute)
 
 
-ROW = Row(deepmcat, _predict, sees="deepmcat", fits_of="deepmcat")
+ROW = Row(deepmcat, "deepmcat", _predict, sees="deepmcat", fits_of="deepmcat")

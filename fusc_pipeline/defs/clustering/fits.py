@@ -40,15 +40,18 @@ Refit = Callable[[Store, Any, int, int, ImagePixels], np.ndarray]
 class Row:
     """A row of the tables.
 
-    asset: makes the fits, and a table of them; predict: a finished fit applied to any images; sees: the asset whose
+    asset: makes the fits, and a table of them; method: which of the paper's; encoder: the one it stands on, empty where
+    it trains a network of its own; predict: a finished fit applied to any images; sees: the asset whose
     `image_size` and `resize` say how its images look; reads: further assets that `predict` needs, beside `asset`.
     fits_of: the asset whose n_clusters says which K are fitted, empty where K is given by the method. refit: as
     `predict` for a K without a fit, where fitting one on the corpus costs next to nothing.
     """
 
     asset: dg.AssetsDefinition
+    method: str
     predict: Predict
     sees: str
+    encoder: str = ""
     reads: tuple[str, ...] = ()
     fits_of: str = ""
     refit: Refit | None = None

@@ -86,7 +86,7 @@ def row(encoder: str) -> Row:
         return _predict_head(compute, weights, embeddings_of(store, compute, encoder, images))
 
     reads = (f"{encoder}_embeddings",)
-    return Row(fusc, predict, sees=f"{encoder}_encoder", reads=reads, fits_of=name)
+    return Row(fusc, "fusc", predict, sees=f"{encoder}_encoder", encoder=encoder, reads=reads, fits_of=name)
 
 
 def predict_whole(

@@ -64,7 +64,9 @@ def row(encoder: str) -> Row:
         return model.predict_proba(embeddings_of(store, compute, encoder, images))
 
     reads = (f"{encoder}_embeddings",)
-    return Row(kmeans, predict, sees=f"{encoder}_encoder", reads=reads, fits_of=name, refit=refit)
+    return Row(
+        kmeans, "kmeans", predict, sees=f"{encoder}_encoder", encoder=encoder, reads=reads, fits_of=name, refit=refit
+    )
 
 
 def fit_weights(model: "KMeansClusterer") -> dict[str, Any]:

@@ -105,7 +105,7 @@ def row(encoder: str) -> Row:
     def predict(store: ModelFiles, compute: Any, n_clusters: int, seed: int, images: ImagePixels) -> np.ndarray:
         return predict_whole(store, compute, encoder, load_fit(store, name, n_clusters, seed), images)
 
-    return Row(selflabel, predict, sees=f"{encoder}_encoder", fits_of=before)
+    return Row(selflabel, "selflabel", predict, sees=f"{encoder}_encoder", encoder=encoder, fits_of=before)
 
 
 def _continued(wanted: list[int], there: list[int], before: str) -> list[int]:

@@ -112,4 +112,4 @@ def _predict(store: ModelFiles, compute: Any, _n_clusters: int, _seed: int, imag
     return predict_probabilities(model, plain_view(images.pixels, compute), len(images.ids), compute)
 
 
-ROW = Row(supervised, _predict, sees="supervised")
+ROW = Row(supervised, "supervised", _predict, sees="supervised")

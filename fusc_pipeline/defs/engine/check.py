@@ -1,6 +1,6 @@
-"""How a check is declared, run once per version, and remembered. What is checked stands in the `checks*` modules.
+"""How a check is declared, run once per version, and remembered. What is checked stands in the groups' `checks`.
 
-A check's verdict stays beside the version it judged (`resources.verdicts`): a later run takes it as it is instead of
+A check's verdict stays beside the version it judged (`store.check_results`): a later run takes it as it is instead of
 reading tables again, and refuses to build on a version that failed a blocking check (`materialize`). Making an asset
 again, by `force` too, makes a new version and so judges it anew.
 """

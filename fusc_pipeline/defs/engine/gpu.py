@@ -2,7 +2,7 @@
 
 The pool limits how many run at once on this instance (`concurrency.pools` in dagster.yaml), `device_of` says on which
 card of this machine, whatever the instance; the tag asks Kubernetes for a device. A lost device or an out-of-memory
-kill is tried again (`defs.failures.retried`); Dagster's own retry policy is not used, as it would try refused settings
+kill is tried again (`failures.retried`); Dagster's own retry policy is not used, as it would try refused settings
 and missing inputs again as well.
 """
 

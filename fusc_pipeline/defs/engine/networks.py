@@ -13,6 +13,7 @@ from pydantic import Field
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.defs.engine.materialize import AssetConfig
 from fusc_pipeline.defs.engine.preview import image_markdown
+from fusc_pipeline.store.pixel_caches import pixel_cache
 from fusc_pipeline.store.store import Draft, Store
 from fusc_pipeline.store.whole import HISTORY
 
@@ -102,13 +103,12 @@ class ImagePixels:
     """
 
     def __init__(self, store: Store, table: pa.Table, version: str, size: int, resize: str):
-        from fusc_pipeline.base.hashing import digest
         from fusc_pipeline.representation.pixels import PixelCache, build_pixel_cache, resize_mode
 
         self.table = table
         self.ids: list[str] = self.table.column("image_id").to_pylist()
         self.vectors: dict[str, np.ndarray] = {}
-        self.folder = folder = store.root / "work" / "pixels" / digest([version, size, resize])[:16]
+        self.folder = folder = pixel_cache(store, version, size, resize)
         try:
             cache = PixelCache.open(folder)
             if cache.ids != self.ids:

@@ -1,6 +1,6 @@
 """Where a view classifier looks, before and after cleaning: frames are fed to the training and to the measure.
 
-What is measured and why is `evaluation.attention_rows`' part; the asset is in `audit`.
+What is measured and why is `audits.attention_rows`' part; the asset is in `inpainting_audit`.
 """
 
 from collections.abc import Collection, Mapping, Sequence

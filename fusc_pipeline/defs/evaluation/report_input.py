@@ -52,7 +52,7 @@ def report_input(store: Store, batches: list[str], n_clusters: int):
     if shown is not None:
         fit = joined[(joined["n_clusters"] == shown.n_clusters) & (joined["seed"] == shown.seed)]
         test = fit[fit["split"] == "test"]
-        encoder = "dino" if "dino" in shown.model else "simclr"
+        encoder = MODELS[shown.model].encoder or "simclr"
         ids, _, vectors = embedding_arrays(store.table(f"{encoder}_embeddings"))
         of_image = fit.set_index("image_id").loc[ids]
         pictures = {
@@ -137,8 +137,8 @@ def _encoders(store: Store) -> list:
 def _networks(store: Store) -> dict[str, str]:
     """Model → the network it was trained with."""
     found = {}
-    for model in MODELS:
-        encoder = next((f"{name}_encoder" for name in ENCODERS if name in model.split("_")), None)
+    for model, row in MODELS.items():
+        encoder = f"{row.encoder}_encoder" if row.encoder else None
         record = store.record(encoder or model)
         if record is not None:
             config = record.config
@@ -174,13 +174,12 @@ def _curves(store: Store, draw) -> dict[str, bytes]:
         if store.record(f"{encoder}_encoder"):
             found[f"{title} pretraining"] = {title: _history(store, f"{encoder}_encoder")}
     scored = set(_purity(store)["model"])
+    titles = {"fusc": "FUSC clustering", "selflabel": "Self-labelling (FUSC*)", "deepmcat": "DeepMCAT"}
     for model in MODELS:
-        if model not in scored or model.startswith(("kmeans", "supervised")):
+        row, title = MODELS[model], titles.get(MODELS[model].method)
+        if model not in scored or title is None:
             continue
-        method = "Self-labelling (FUSC*)" if model.endswith("_selflabel") else "FUSC clustering"
-        method = "DeepMCAT" if model == "deepmcat" else method
-        encoder = next((title for name, title in ENCODERS.items() if name in model.split("_")), "")
-        heading = f"{method} on {encoder}" if encoder else method
+        heading = f"{title} on {ENCODERS[row.encoder]}" if row.encoder else title
         for fit in _history(store, model):
             found.setdefault(heading, {})[f"K {fit['n_clusters']}, seed {fit['seed']}"] = fit["history"]
     pictures = {
@@ -198,7 +197,7 @@ def _stopped(store: Store):
 
     stopped = []
     for model in sorted(set(_purity(store)["model"])):
-        if model.endswith("_selflabel"):
+        if MODELS[model].method == "selflabel":
             rows = json.loads((store.folder(model) / "stopped.json").read_text())
             stopped += [{"model": model, **row} for row in rows if row["stopped_because"]]
     return pd.DataFrame(stopped, columns=["model", "n_clusters", "seed", "stopped_because"])

@@ -17,7 +17,7 @@ from fusc_pipeline.operations.inbox import Inbox
 from fusc_pipeline.operations.run_marks import CAUSE, PASSING
 from fusc_pipeline.scans.files import list_files, validate_batch_key
 from fusc_pipeline.scans.folder_content import entries_of
-from fusc_pipeline.scans.identity import KeyRing, load_key
+from fusc_pipeline.scans.identity import KeyRing
 from fusc_pipeline.store.store import Record, Store
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def find_delivered(inbox: Inbox, store: Store, batch: str) -> Delivered | Delive
     from fusc_pipeline.scans.datasets import read_data_set
 
     validate_batch_key(batch)
-    keys = load_key(inbox.private / "hmac.key")
+    keys = inbox.keys()
     entries: Mapping[str, Any] = {}
     try:
         folder = inbox.folder(batch)

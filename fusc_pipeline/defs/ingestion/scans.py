@@ -15,6 +15,7 @@ from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.ingestion.delivered import Delivered, DeliveryGone, find_delivered, gone
 from fusc_pipeline.operations.inbox import Inbox
+from fusc_pipeline.scans.identity import DEFAULT_SUBJECT_PATTERN
 from fusc_pipeline.store.draft import TABLE
 from fusc_pipeline.store.rows import ImageRows, in_groups, in_order
 from fusc_pipeline.store.store import Draft, Store
@@ -34,7 +35,7 @@ class ScansConfig(ParallelConfig):
         default=256, ge=1, le=65536, description="An archive that unpacks to more is not read further, in GiB."
     )
     subject_pattern: str = Field(
-        default=r"(?i)(?<![a-z])(?:patient|subject|case|pat|sub)[-_ ]?\d+",
+        default=DEFAULT_SUBJECT_PATTERN,
         description="Regular expression that finds the subject in a file's path, for files without a patient id.",
     )
 

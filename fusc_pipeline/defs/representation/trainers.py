@@ -1,7 +1,7 @@
 """Training over several processes as part of a step: torchrun is started, followed, and stopped with the step.
 
 Through Dagster's pipes the trainers' words are in the run's log at once; metrics come by a file, as pipes know no
-observation. What the trainers do is `distributed`'s part.
+observation. What the trainers do is `training`'s part.
 """
 
 import json

@@ -20,7 +20,7 @@ from fusc_pipeline.defs.dataset.corpus import also_known_as
 from fusc_pipeline.defs.engine.arrays import embedding_arrays, label_numbers
 from fusc_pipeline.defs.engine.networks import WEIGHTS, log_device
 from fusc_pipeline.defs.representation.encoders import PROJECTION
-from fusc_pipeline.defs.service.served import Applied, apply_bundle, encoder_of
+from fusc_pipeline.defs.service.served import Applied, apply_bundle
 from fusc_pipeline.service.bundle import FACTS, Bundle, BundleFacts, Part, seal, write_arrays, write_part
 from fusc_pipeline.service.in_service import CANDIDATE, models_folder
 from fusc_pipeline.service.outliers import NEIGHBOURS, Calibration
@@ -47,7 +47,7 @@ def build_candidate(
         )
     compute = config.compute()
     log_device(context, compute)
-    encoder = encoder_of(row)
+    encoder = row.encoder
     n_clusters, seed = chosen_fit(store, row.name, config.n_clusters, config.seed)
     table, vectors = _images(store, row.name, encoder, n_clusters, seed)
     ids, splits = np.array(table.column("image_id").to_pylist()), np.array(table.column("split").to_pylist())

@@ -13,7 +13,7 @@ from fusc_pipeline.defs.engine.stored_asset import stored_asset
 from fusc_pipeline.defs.engine.work import Request, Work
 from fusc_pipeline.defs.service.candidate import build_candidate, chosen_fit
 from fusc_pipeline.defs.service.promoting import HistoryStep, described, put_back
-from fusc_pipeline.defs.service.served import DEFAULT_ROW, SERVABLE, encoder_of, served_row
+from fusc_pipeline.defs.service.served import DEFAULT_ROW, SERVABLE, served_row
 from fusc_pipeline.host.locks import exclusive
 from fusc_pipeline.service.bundle import CALIBRATION, FACTS, PARTS, TABLE, VECTORS
 from fusc_pipeline.service.cluster_identity import LEAST_OVERLAP
@@ -44,7 +44,7 @@ def candidate_asset() -> dg.AssetsDefinition:
         row = served_row()
     except BadSetting as wrong:
         refusal = wrong
-    deps = [*dict.fromkeys(["corpus", f"{encoder_of(row)}_encoder", f"{encoder_of(row)}_embeddings", *row.upstream])]
+    deps = [*dict.fromkeys(["corpus", f"{row.encoder}_encoder", f"{row.encoder}_embeddings", *row.upstream])]
 
     @stored_asset(deps=deps, group="service", kinds={"pytorch", "parquet"}, code_version="1", gpu=True)
     def candidate_model(context: Request, config: CandidateConfig, store: Store) -> Work:

@@ -26,7 +26,7 @@ IMAGES_AT_ONCE = 1024  # decoded and assigned together: at 224 pixels 50 MB
 # would tell how a killed run cut its batch: always a multiple of so many rows, filled up with images that are there.
 ROWS = 32
 # The rows whose model is an encoder with clusters on it: these have embeddings that neighbours are searched in.
-SERVABLE = {name: row for name, row in MODELS.items() if row.sees.endswith("_encoder")}
+SERVABLE = {name: row for name, row in MODELS.items() if row.encoder}
 
 
 def served_row() -> Row:
@@ -37,11 +37,6 @@ def served_row() -> Row:
         hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(SERVABLE)}"
         raise BadSetting(f"{SERVED}={name}: this model cannot be put in service; {hint}")
     return SERVABLE[name]
-
-
-def encoder_of(row: Row) -> str:
-    """Name of the encoder a servable row is built on: simclr or dino."""
-    return row.sees.removesuffix("_encoder")
 
 
 class DecodedPixels(ImagePixels):

@@ -1,4 +1,4 @@
-"""Burnt-in text: read it, name the view it gives. The reading is `fusc_pipeline.text`' part; removal is `cleaning`."""
+"""Burnt-in text: read it, name the view it gives. The reading is `text`'s part; removal is in `clean_images`."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

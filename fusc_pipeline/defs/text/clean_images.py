@@ -1,4 +1,4 @@
-"""Text removal as an asset: scans and their words to text-free frames. The painting is `cleaning` and `text`'s part."""
+"""Text removal as an asset: scans and their words to text-free frames. The painting is `text.clean_scan`'s part."""
 
 from collections.abc import Iterator
 from functools import partial
