@@ -10,6 +10,11 @@ from fusc_pipeline.base.schemas import BURNED_IN_TEXT, CLEAN_IMAGES, PSEUDO_LABE
 from fusc_pipeline.store.store import Recipe, Store
 
 
+def pytest_collection_modifyitems(items):
+    """Files of minutes first: a worker that begins one last would keep the others waiting."""
+    items.sort(key=lambda item: "integration" not in item.nodeid.partition("::")[0])
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_device_locks(tmp_path_factory):
     """Device leases are the machine's: tests, and what they start, have their own, and wait for nobody's training."""

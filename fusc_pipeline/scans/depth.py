@@ -31,10 +31,6 @@ class Depth:
     window: bool = False
     inverted: bool = False
 
-    @property
-    def is_plain(self) -> bool:
-        return self == Depth(8)
-
 
 @dataclass
 class Survey:

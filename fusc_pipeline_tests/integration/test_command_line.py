@@ -20,7 +20,7 @@ ops:
   clean_images: {config: {workers: 1}}
   simclr_encoder: {config: {epochs: 1, batch_size: 8, image_size: 32}}
   supervised: {config: {epochs: 1, batch_size: 8, image_size: 32}}
-  inpainting_audit: {config: {sample: 4}}
+  inpainting_audit: {config: {sample: 2}}
   kmeans_simclr: {config: {n_clusters: [3], seeds: [0], n_init: 1}}
   fusc_simclr: {config: {n_clusters: [3], seeds: [0], epochs: 1, batch_size: 8}}
   fusc_simclr_selflabel: {config: {epochs: 1, batch_size: 8}}
@@ -81,10 +81,10 @@ def test_exactly_one_distribution_owns_opencv():
 
 def test_the_whole_graph_by_dagsters_own_command_and_again_from_the_cache(project):
     assert run(project, "fusc", "init").returncode == 0
-    made = run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "16", "--subjects", "6", "--seed", "2")
+    made = run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "10", "--subjects", "5", "--seed", "2")
     assert made.returncode == 0, made.stderr
     assert (
-        run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "16", "--subjects", "6", "--seed", "2").returncode
+        run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "10", "--subjects", "5", "--seed", "2").returncode
         == 0
     )
     assert run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "17").returncode == 1

@@ -13,7 +13,7 @@ from fusc_pipeline_tests.integration.sweep.compare import contents
 from fusc_pipeline_tests.integration.sweep.stage import DEMO, Stage, assets
 from fusc_pipeline_tests.integration.sweep.trials import operations, random_moments
 
-MOMENTS = 20
+MOMENTS = 8  # two hundred by `pytest -m slow`
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ def screens_that_share_words():
 
 
 @needs_weights
-@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("bf16", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_read_depends_on_the_frame_alone(bf16):
     """Exactly, confidences too: workers get other frames in another order when a run is resumed."""
     from fusc_pipeline.base.compute import Compute
