@@ -36,6 +36,7 @@ def playwright():
 
 def test_the_lineage_shows_all_groups_and_an_asset_shows_its_columns_and_owner(tmp_path, playwright):
     server, errors = UiServer(tmp_path), []
+    server.fusc("init")
     with server.serving("--no-daemon"), browser_page(playwright, errors) as page:
         page.goto(f"{server.address}/asset-groups", wait_until="domcontentloaded")
         for group in GROUPS:
