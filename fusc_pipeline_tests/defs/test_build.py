@@ -6,8 +6,9 @@ import pytest
 from fusc_pipeline.base.schemas import TABLES
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.engine.partitions import scan_batches
-from fusc_pipeline.defs.engine.work import per_batch_assets
+from fusc_pipeline.defs.engine.work import per_batch_assets, stored
 from fusc_pipeline.defs.owners import OWNERS
+from fusc_pipeline.operations.arrivals import CHAIN
 
 GROUPS = {
     "ingestion": {"scans", "rejected_scans"},
@@ -105,3 +106,9 @@ def test_every_config_field_is_described(definitions):
         fields = getattr(definitions.resolve_assets_def(name).op.config_schema.config_type, "fields", {})
         assert "force" in fields, name
         assert all(field.description for field in fields.values()), name
+
+
+def test_what_a_delivery_must_go_through_is_what_the_graph_makes_of_a_batch_alone(definitions):
+    per_batch = per_batch_assets()
+    alone = {name: stored(name).deps for name in per_batch if stored(name).deps}
+    assert {name: deps for name, deps in alone.items() if per_batch.issuperset(deps)} == dict(CHAIN)
