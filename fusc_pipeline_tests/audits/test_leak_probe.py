@@ -13,6 +13,12 @@ QUICK = ProbeConfig(folds=2, steps=30, batch_size=16)
 N = 120
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As an asset sets them: sums over several threads come out otherwise, and so would what is learned."""
+    CPU.apply_threads()
+
+
 @pytest.fixture(scope="module")
 def frames():
     """(speckle windows by name, with a bar at a view's place in the uncleaned ones, views, subjects)."""

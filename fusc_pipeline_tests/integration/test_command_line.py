@@ -32,6 +32,12 @@ ops:
 execution: {config: {in_process: {}}}
 """
 
+SCANS_ONLY = """
+ops:
+  scans: {config: {workers: 1}}
+execution: {config: {in_process: {}}}
+"""
+
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
@@ -41,6 +47,19 @@ def project(tmp_path, monkeypatch):
     for name in ("DAGSTER_HOME", "FUSC_DATA", "FUSC_HMAC_KEY"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    """What `fusc init` leaves in a project, with an empty folder and one that holds a file. To be copied."""
+    folder = tmp_path_factory.mktemp("ready")
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "empty").mkdir()
+    (folder / "full").mkdir()
+    (folder / "full" / "x").write_text("x")
+    assert run(folder, "fusc", "init").returncode == 0
+    return folder
 
 
 def run(project: Path, *command: str, **environment: str) -> subprocess.CompletedProcess:
@@ -79,37 +98,29 @@ def test_exactly_one_distribution_owns_opencv():
     assert owners == ["opencv-python-headless"]
 
 
-def test_the_whole_graph_by_dagsters_own_command_and_again_from_the_cache(project):
+@pytest.mark.parametrize(
+    ("selection", "frames"), [("scans,rejected_scans", 4), pytest.param("*", 10, marks=pytest.mark.slow)]
+)
+def test_the_graph_by_dagsters_own_command_and_again_from_the_cache(project, selection, frames):
     assert run(project, "fusc", "init").returncode == 0
-    made = run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "10", "--subjects", "5", "--seed", "2")
+    phantom = ("fusc", "phantom", "data/inbox/b1", "--subjects", "4", "--seed", "2", "--frames")
+    made = run(project, *phantom, str(frames))
     assert made.returncode == 0, made.stderr
-    assert (
-        run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "10", "--subjects", "5", "--seed", "2").returncode
-        == 0
-    )
-    assert run(project, "fusc", "phantom", "data/inbox/b1", "--frames", "17").returncode == 1
+    assert run(project, *phantom, str(frames)).returncode == 0
+    assert run(project, *phantom, str(frames + 1)).returncode == 1
     (project / "data" / "inbox" / "b1" / "notes.txt").write_text("not a scan")
     assert run(project, "fusc", "add-batch", "data/inbox/b1").returncode == 0
-    (project / "tiny.yaml").write_text(TINY)
-    command = (
-        "dagster",
-        "asset",
-        "materialize",
-        "--select",
-        "*",
-        "--partition",
-        "b1",
-        "-m",
-        "fusc_pipeline.definitions",
-    )
-    first = run(project, *command, "-c", "tiny.yaml")
+    (project / "tiny.yaml").write_text(TINY if selection == "*" else SCANS_ONLY)
+    command = ("dagster", "asset", "materialize", "--select", selection, "--partition", "b1")
+    first = run(project, *command, "-m", "fusc_pipeline.definitions", "-c", "tiny.yaml")
     assert first.returncode == 0, first.stderr[-4000:]
-    page = (project / "data" / "report.html").read_text()
-    assert "synthetic" in page
+    if selection == "*":
+        assert "synthetic" in (project / "data" / "report.html").read_text()
     listed = run(project, "fusc", "files", "b1")
     assert "notes.txt: not_an_image" in listed.stdout and "1 rejected" in listed.stdout
 
-    again = run(project, "fusc", "run", "--batch", "b1", *(f"--set={s}" for s in settings_of_tiny()))
+    settings = [f"--set={s}" for s in (settings_of_tiny() if selection == "*" else ["scans.workers=1"])]
+    again = run(project, "fusc", "run", "--batch", "b1", "--select", selection, *settings)
     assert again.returncode == 0, again.stdout + again.stderr
     made = [
         line for line in again.stdout.splitlines() if (line.startswith("   ") and " rows" in line) or "cached" in line
@@ -144,11 +155,8 @@ def settings_of_tiny():
         (("gc", "--days", "nan"), "--days is nan"),
     ],
 )
-def test_refusals_name_the_thing_and_say_what_to_do(project, command, message):
-    (project / "empty").mkdir()
-    (project / "full").mkdir()
-    (project / "full" / "x").write_text("x")
-    assert run(project, "fusc", "init").returncode == 0
+def test_refusals_name_the_thing_and_say_what_to_do(ready, project, command, message):
+    shutil.copytree(ready, project, dirs_exist_ok=True)
     refused = run(project, "fusc", *command)
     assert refused.returncode == 1
     assert message in refused.stderr and "Traceback" not in refused.stderr
