@@ -176,10 +176,10 @@ def _curves(store: Store, draw) -> dict[str, bytes]:
     scored = set(_purity(store)["model"])
     titles = {"fusc": "FUSC clustering", "selflabel": "Self-labelling (FUSC*)", "deepmcat": "DeepMCAT"}
     for model in MODELS:
-        row, title = MODELS[model], titles.get(MODELS[model].method)
-        if model not in scored or title is None:
+        row, method = MODELS[model], titles.get(MODELS[model].method)
+        if model not in scored or method is None:
             continue
-        heading = f"{title} on {ENCODERS[row.encoder]}" if row.encoder else title
+        heading = f"{method} on {ENCODERS[row.encoder]}" if row.encoder else method
         for fit in _history(store, model):
             found.setdefault(heading, {})[f"K {fit['n_clusters']}, seed {fit['seed']}"] = fit["history"]
     pictures = {
