@@ -1,7 +1,7 @@
 # `make demo` and `make test` are all a new user needs; both install first when something changed: the very versions
 # in constraints.txt, which is the set that was tested.
 PYTHON ?= python3
-EXTRAS := dev,ocr-offline,ui
+EXTRAS := dev,ocr-offline,encoder-offline,ui
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fusc_pipeline.base.compute import Compute
 from fusc_pipeline.base.errors import BadInput, BadSetting
 from fusc_pipeline.representation.augment import plain_view
+from fusc_pipeline.representation.imagenet import IMAGENET, MEAN, NETWORK, STD, imagenet_state
 from fusc_pipeline.representation.pretrained import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -80,14 +81,15 @@ def build_backbone(
     """A network with `.out_dim`: (B, in_channels, S, S) → (B, out_dim), random or from a checkpoint. Grey: one channel.
 
     name: of BACKBONES or of timm's. drop_path: stochastic depth while training, for timm's networks that have it.
-    weights: a file (see `checkpoints.read_checkpoint`), "" for none; a network of colour photographs then takes images
-    through `checkpoints.RgbInput`. Raises BadSetting on unknown names, BadInput on a file of another network.
+    weights: a file (see `pretrained.read_checkpoint`), "imagenet" (see `imagenet`), "" for none; a network of colour
+    photographs then takes images through `pretrained.RgbInput`. Raises BadSetting on unknown names and on weights that
+    cannot be had, BadInput on a file of another network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if not weights:
             return _random(name, in_channels, drop_path)
-        state = read_checkpoint(weights)
+        state = imagenet_state(name) if weights == IMAGENET else read_checkpoint(weights)
         channels = input_channels(state)
         try:
             network = _random(name, channels, drop_path, state)
@@ -98,6 +100,8 @@ def build_backbone(
             ) from error
     if channels == 1:
         return network
+    if weights == IMAGENET and name == NETWORK:
+        return RgbInput(network, MEAN, STD)
     known = getattr(network, "pretrained_cfg", {})
     return RgbInput(network, known.get("mean", IMAGENET_MEAN), known.get("std", IMAGENET_STD))
 

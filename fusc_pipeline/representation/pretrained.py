@@ -76,9 +76,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
 
 def input_channels(state: Mapping[str, Tensor]) -> int:
-    """Channels of the pictures the network of a state dict takes: 1 or 3. Raises BadInput when its first layer is
-    neither's."""
-    first = next((value for value in state.values() if value.ndim == 4), None)
-    if first is None or first.shape[1] not in (1, 3):
-        raise BadInput("the checkpoint of encoder.weights begins with no layer for pictures of one or three channels")
-    return first.shape[1]
+    """Channels of the pictures the network of a state dict takes: 1 or 3. Raises BadInput when no layer takes either.
+
+    Names are in no order that can be relied on (safetensors sorts them), and depthwise layers have one channel in any
+    network: only the layer that sees the picture has three.
+    """
+    channels = {value.shape[1] for value in state.values() if value.ndim == 4}
+    if not channels & {1, 3}:
+        raise BadInput("the checkpoint of encoder.weights has no layer for pictures of one or three channels")
+    return 3 if 3 in channels else 1

@@ -61,7 +61,8 @@ class EncoderChoice(dg.Config):
     weights: str = Field(
         default="",
         description="A checkpoint on this machine (.safetensors, or a torch file of tensors) to start from: a DINOv2, "
-        "a foundation model, an earlier run's weights.safetensors. Empty: random weights.",
+        "a foundation model, an earlier run's weights.safetensors. imagenet: ImageNet's, for tf_efficientnet_lite0 "
+        "from the package of the extra encoder-offline, else timm's own where it has them. Empty: random weights.",
         json_schema_extra={"runtime": True},  # its content decides, wherever it lies
     )
     frozen: bool = Field(default=False, description="Use the checkpoint as it is, without training.")
@@ -70,11 +71,14 @@ class EncoderChoice(dg.Config):
         """What of the checkpoint decides a result: its hash. Raises BadInput when there is no such file, BadSetting
         when nothing is there to be frozen."""
         from fusc_pipeline.base.hashing import sha256_file
+        from fusc_pipeline.representation.imagenet import IMAGENET, imagenet_content
 
         if not self.weights:
             if self.frozen:
                 raise BadSetting("encoder.frozen is on without encoder.weights; name a checkpoint, or let it train")
             return {}
+        if self.weights == IMAGENET:
+            return {"weights": imagenet_content(self.name)}
         if not Path(self.weights).is_file():
             raise BadInput(f"encoder.weights {self.weights} is no file on this machine; give the checkpoint's path")
         return {"weights": sha256_file(Path(self.weights))}
