@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
+from fusc_pipeline.base.hashing import digest
 from fusc_pipeline.defs.build import build_definitions
 from fusc_pipeline.defs.dataset.corpus import PIXELS
 from fusc_pipeline.defs.engine.planning import plan_asset
-from fusc_pipeline.defs.engine.work import per_batch_assets
+from fusc_pipeline.defs.engine.work import per_batch_assets, stored
 from fusc_pipeline.defs.evaluation import reports
 from fusc_pipeline.store.check_results import Verdict
 from fusc_pipeline.store.store import Recipe
@@ -108,3 +109,49 @@ def test_the_page_follows_its_templates_and_every_network_it_shows(reported, mon
 
 def plan_report(store) -> str:
     return plan(store, "cluster_report").fingerprint
+
+
+# Of each asset, what its code version and default settings come to. One that changes makes every data root's outputs of
+# that asset stale: that may be meant (a new code version, another default), and then the new value goes in here.
+PINNED = {
+    "batch_assignments": "7ff803d1bf673f63",
+    "burned_in_text": "d06f1ad248ffcb9b",
+    "candidate_model": "295a1c423c7feba7",
+    "clean_images": "e5de65e4b285737a",
+    "cluster_composition": "5358e433e1cb2ddf",
+    "cluster_gallery": "5042535d5bf9cb51",
+    "cluster_report": "c579af214f702cc7",
+    "corpus": "95ed8c73b5fc8db5",
+    "deepmcat": "340b0b96e1ae302c",
+    "dino_embeddings": "0093504a4a2ed486",
+    "dino_encoder": "6bccf2160225801e",
+    "dino_neighbors": "40f34e98fd95cd0b",
+    "external_purity": "91a2a0669b1a3b94",
+    "fusc_dino": "5f48c574312581c6",
+    "fusc_dino_selflabel": "9bce3b3d26d7020e",
+    "fusc_simclr": "5f48c574312581c6",
+    "fusc_simclr_selflabel": "9bce3b3d26d7020e",
+    "inpainting_audit": "cb8f25b3b11e21f6",
+    "kmeans_dino": "7c06d8135dad4759",
+    "kmeans_simclr": "7c06d8135dad4759",
+    "label_audit": "de9fff32db92858c",
+    "model_in_service": "5358e433e1cb2ddf",
+    "pseudo_labels": "6af81b9d1cb76b3d",
+    "purity_report": "5358e433e1cb2ddf",
+    "rejected_scans": "5358e433e1cb2ddf",
+    "scans": "89987fd5325d7f0d",
+    "simclr_embeddings": "0093504a4a2ed486",
+    "simclr_encoder": "3693d24901b85337",
+    "simclr_neighbors": "40f34e98fd95cd0b",
+    "supervised": "8513aa5500b0935c",
+}
+
+
+def test_what_stands_in_a_data_root_stays_fresh_unless_a_version_or_a_default_was_changed():
+    build_definitions()
+    assert {
+        name: digest([stored(name).code_version, stored(name).config_class().deciding()])[:16] for name in PINNED
+    } == PINNED
+    assert {key.to_user_string() for key in build_definitions().resolve_asset_graph().materializable_asset_keys} == set(
+        PINNED
+    )
