@@ -7,13 +7,13 @@ from typing import Any
 import dagster as dg
 
 from fusc_pipeline.defs import table_checks
+from fusc_pipeline.defs.automation.arrivals_sensor import new_scan_batches
 from fusc_pipeline.defs.automation.changed_data import automated, changed_data
 from fusc_pipeline.defs.automation.executor import mending_executor
 from fusc_pipeline.defs.automation.jobs import new_batch_job, preset_jobs, report_job
 from fusc_pipeline.defs.automation.loggers import plain
 from fusc_pipeline.defs.automation.reconcile_sensor import reconcile_runs
 from fusc_pipeline.defs.automation.renewal import renewal
-from fusc_pipeline.defs.automation.sensors import new_scan_batches
 from fusc_pipeline.defs.clustering import checks as clustering_checks
 from fusc_pipeline.defs.clustering import registry
 from fusc_pipeline.defs.dataset import checks as dataset_checks

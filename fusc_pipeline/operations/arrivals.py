@@ -1,6 +1,6 @@
 """What lies in the inbox and what is to be made of it: each delivered folder is ready, waits, is known, or is refused.
 
-No dagster: which runs are started is `defs.automation.sensors`' part. No clock is read: a folder without a
+No dagster: which runs are started is `defs.automation.arrivals_sensor`'s part. No clock is read: a folder without a
 marker is ready when it looked the same several times in a row, so that a clock that jumps confuses nobody.
 """
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 import pydicom
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -43,7 +43,7 @@ TAGS = [
 ]  # fmt: skip
 _SEQUENCES = frozenset({"SequenceOfUltrasoundRegions", "ModalityLUTSequence"})
 # All of them but sequences: those are left out of a header that is written wrong.
-_WANTED = frozenset(tag for keyword in TAGS if keyword not in _SEQUENCES and (tag := tag_for_keyword(keyword)))
+_WANTED = frozenset(int(Tag(keyword)) for keyword in TAGS if keyword not in _SEQUENCES)
 _PIXEL_DATA, _FLOATING = 0x7FE00010, (0x7FE00008, 0x7FE00009)
 _DEFLATED = DeflatedExplicitVRLittleEndian.encode()
 # The first element of a data set without a head: (0008,00xx), of these, with a short value of plain text.

@@ -1,7 +1,7 @@
 """What is made again by itself when data changed upstream: the cheap assets, by the sensor `changed_data`.
 
 It fires on another data version, never on an output that was made again and came out the same; a batch that arrives is
-`sensors`' part, and what trains is made by its schedule or by a person.
+`arrivals_sensor`'s part, and what trains is made by its schedule or by a person.
 """
 
 import warnings
