@@ -72,6 +72,8 @@ def build_definitions(*, root: str = "", resources: Mapping[str, Any] | None = N
     """
     found = [*dg.load_assets_from_modules(_ASSETS), candidate_asset()]
     assets = [asset for asset in found if isinstance(asset, dg.AssetsDefinition)]
+    if len(assets) < len(found):
+        raise TypeError("every asset is declared by stored_asset; something else stands in a group's module")
     renew_model, weekly_renewal = renewal(assets)
     return dg.Definitions(
         assets=owned(automated(assets)),

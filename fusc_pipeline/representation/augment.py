@@ -226,8 +226,9 @@ def _blur(images: Tensor, config: Augmentation, draws: _Draws) -> Tensor:
     side = images.shape[-1]
     for dim, padding in ((3, (radius, radius, 0, 0)), (2, (0, 0, radius, radius))):
         padded = F.pad(images, padding, mode="replicate")
-        taps = [padded.narrow(dim, tap, side) * kernel[:, tap] for tap in range(2 * radius + 1)]
-        images = sum(taps[1:], taps[0])
+        images = padded.narrow(dim, 0, side) * kernel[:, 0]
+        for tap in range(1, 2 * radius + 1):  # one after another, so that only one is in memory
+            images = images + padded.narrow(dim, tap, side) * kernel[:, tap]
     return images
 
 

@@ -48,6 +48,7 @@ def test_an_interrupt_ends_the_run_instead_of_retrying_it(small_store):
     assert small_store.record("simclr_encoder") is None
 
 
+@pytest.mark.slow  # the sweep's random moments show it as well, by `fusc run`
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_killed_encoder_run_ends_with_the_same_weights(small_store, tmp_path):
     from fusc_pipeline_tests.defs.graph import failures, materialise

@@ -32,10 +32,9 @@ def stored_asset(
 ) -> Callable[[Callable[[Request, Any, Store], Work]], dg.AssetsDefinition]:
     """Declare an asset by a function `(context: Request, config: …Config, store: Store) -> Work`.
 
-    The annotation of `config` is the asset's config schema, or `config_class` where that is decided as it is declared;
-    the function's name and docstring are the asset's where
-    `name` and `description` are empty; the columns are those of `schemas.TABLES`. gpu: it takes a slot of the pool and
-    a device. around, after: see `Stored`.
+    The annotation of `config` is the asset's config schema, or `config_class` where that is decided as it is declared.
+    The function's name and docstring are the asset's where `name` and `description` are empty; the columns are those of
+    `schemas.TABLES`. gpu: it takes a slot of the pool and a device. around, after: see `Stored`.
     """
 
     def declared(work: Callable[[Request, Any, Store], Work]) -> dg.AssetsDefinition:

@@ -111,7 +111,8 @@ class _Reading:
             new = pa.Table.from_pylist([item for item in group if isinstance(item, dict)], schema=SCANS)
             old = [item for item in group if isinstance(item, str)]
             if old:
-                kept = self._before.take(old) if self._before else SCANS.empty_table()
+                assert self._before is not None  # only what it holds is known
+                kept = self._before.take(old)
                 new = pa.concat_tables([new, pa.Table.from_arrays(kept.columns, schema=SCANS)])
             ids = [item if isinstance(item, str) else item["image_id"] for item in group]
             yield in_order(new, ids).combine_chunks()
