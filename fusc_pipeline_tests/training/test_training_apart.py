@@ -64,7 +64,9 @@ def trainers(store: Store) -> list[int]:
     """Processes that train for this store: the agent and its ranks."""
     mine = str(store.root)
     found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    return [pid for pid in found if "distributed" in (line := command_of(pid)) and mine in line]
+    lines = {pid: command_of(pid) for pid in found}
+    kinds = ("fusc_pipeline.training.agent", "fusc_pipeline.representation.train_rank")
+    return [pid for pid, line in lines.items() if mine in line and any(kind in line for kind in kinds)]
 
 
 @pytest.mark.slow
